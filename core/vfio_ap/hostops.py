@@ -217,8 +217,8 @@ def result_from_wire(item: object) -> Result:
             return Data(_bytes(content))
         case ["written", int(count)]:
             return Written(count)
-        case ["names", [*names]] if all(isinstance(name, str) for name in names):
-            return Names(tuple(names))
+        case ["names", [*names]]:
+            return Names(tuple(_text(name) for name in names))
         case ["target", str(target)]:
             return Target(target)
         case ["failed", int(errno)]:
@@ -247,6 +247,12 @@ def kmsg_from_wire(item: object) -> KernelLine:
         }:
             return KernelLine(priority, sequence, microseconds, text)
     raise WireError(f"not a kernel log line: {item!r:.200}")
+
+
+def _text(item: object) -> str:
+    if not isinstance(item, str):
+        raise WireError(f"not a name: {item!r:.200}")
+    return item
 
 
 def _bytes(text: str) -> bytes:
