@@ -1,0 +1,61 @@
+"""Builds a binary from Go modules, with the go.mod and go.sum of this package and no Go code of ours."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import BuildFailedError
+from .golang import GoFinder
+from .progress import Progress
+from .tools import Tool
+
+MODULES = Path(__file__).parent / "go"
+"""Folders with a go.mod and go.sum each."""
+
+
+def build_command(go: Path, tool: Tool, output: Path) -> list[str]:
+    """Return the ``go build`` command line that writes ``tool`` to ``output``."""
+    flags = ["-s", "-w", *(word for name, value in tool.build.variables for word in ("-X", f"{name}={value}"))]
+    return [
+        str(go),
+        "build",
+        "-trimpath",
+        "-buildvcs=false",
+        "-ldflags",
+        " ".join(flags),
+        "-o",
+        str(output),
+        tool.build.package,
+    ]
+
+
+class GoBuilder:
+    """Builds tools with the Go that ``finder`` finds."""
+
+    def __init__(self, finder: GoFinder, environ: Mapping[str, str], progress: Progress) -> None:
+        self._finder = finder
+        # Without cgo no C compiler is needed, and the result runs wherever the kernel does.
+        self._environ = {**environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+        self._progress = progress
+
+    def build(self, tool: Tool, folder: Path) -> Path:
+        """Build ``tool`` in ``folder`` and return the program. Raises BuildFailedError and NoGoError."""
+        module = folder / "module"
+        shutil.copytree(MODULES / tool.build.module, module)
+        go = self._finder.find(module)
+        program = folder / tool.name
+        with self._progress.step(f"building {tool.name} {tool.version} from Go modules"):
+            done = subprocess.run(
+                build_command(go, tool, program), cwd=module, env=self._environ, capture_output=True, text=True
+            )
+        if done.returncode or not program.is_file():
+            said = done.stderr.strip().splitlines() or ["it said nothing"]
+            raise BuildFailedError(
+                tool.name,
+                f"go build ended with {done.returncode}: {' / '.join(said[-5:])}",
+                "see that Go modules can be downloaded (go env GOPROXY) and that 3 GB of disk and memory are free",
+            )
+        return program
