@@ -50,7 +50,8 @@ async def follow(client: Client, resource: Resource, **selectors: str) -> AsyncI
             version = _version(listing)
             while True:
                 before = version
-                async for change, version in _watch(client, resource, version, selectors):
+                async for change, newest in _watch(client, resource, before, selectors):
+                    version = newest
                     if change is None:
                         continue
                     if change.deleted:
