@@ -1,0 +1,55 @@
+"""Which matrices contradict each other, and which of the two stands.
+
+A queue belongs to one guest, so two matrices must not share one on any node that both may use; and a UUID names
+one device per node, so no two matrices share one at all. Two matrices with the same queues on nodes that have
+nothing in common are fine: that is how a machine room with equal LPARs looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from vfio_ap.errors import Refusal
+from vfio_ap.fleet import MatrixView, NodeView
+
+
+def refusal_of(
+    matrix: MatrixView, standing: Iterable[MatrixView], nodes: Mapping[str, NodeView]
+) -> Refusal | None:
+    """Return why the matrix is refused in favour of another one, or None when it stands.
+
+    ``standing`` are the matrices that are not refused themselves; it may include this one. A matrix that is on
+    its way out still counts: its queues are free only once it is gone.
+    """
+    if matrix.invalid is not None:
+        return matrix.invalid
+    rank = matrix.precedence()
+    rivals = [o for o in standing if o.name != matrix.name and _contradicts(matrix, o) and o.precedence() < rank]
+    for other in sorted(rivals, key=MatrixView.precedence):
+        if matrix.uuid and other.uuid == matrix.uuid:
+            return Refusal(
+                "UuidInUse",
+                matrix.name,
+                f"UUID {matrix.uuid} belongs to APMatrix {other.name}",
+                "choose another spec.uuid, or leave it out to have one assigned",
+            )
+        if node := _common_node(matrix, other, nodes):
+            overlap = matrix.matrix.overlap(other.matrix)
+            count = f"{len(overlap)} queues, the first is" if len(overlap) > 1 else "queue"
+            return Refusal(
+                "Overlap",
+                matrix.name,
+                f"overlaps APMatrix {other.name} on node {node}: {count} {overlap.first()}",
+                "a queue belongs to one matrix: change the ids, or separate the nodes by spec.nodeSelector",
+            )
+    return None
+
+
+def _contradicts(a: MatrixView, b: MatrixView) -> bool:
+    same_uuid = bool(a.uuid) and a.uuid == b.uuid
+    return same_uuid or bool(len(a.matrix.overlap(b.matrix)))
+
+
+def _common_node(a: MatrixView, b: MatrixView, nodes: Mapping[str, NodeView]) -> str:
+    """Return the first node, by name, that both may use; the empty text when there is none."""
+    return min((n.name for n in nodes.values() if a.selects(n.labels) and b.selects(n.labels)), default="")

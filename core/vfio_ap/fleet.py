@@ -1,0 +1,137 @@
+"""What the operator knows of matrices and nodes, as compact values.
+
+A machine of 5,100 queues is here a few integers and its mediated devices, not the 177 KiB of dictionaries that
+its status document takes in memory. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vfio_ap.errors import Refusal
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Matrix
+
+
+class Placement(enum.Enum):
+    """Where the mediated devices of a matrix are made."""
+
+    ON_DEMAND = "OnDemand"
+    EVERYWHERE = "Everywhere"
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixView:
+    """One APMatrix."""
+
+    name: str
+    uuid: str
+    """Empty until it is assigned."""
+    matrix: Matrix = Matrix()
+    invalid: Refusal | None = None
+    """Why the ids make no sense; ``matrix`` is then without queues."""
+    placement: Placement = Placement.ON_DEMAND
+    selector: Mapping[str, str] = field(default_factory=dict)
+    namespaces: frozenset[str] = frozenset()
+    adopt: bool = False
+    created: str = ""
+    """RFC 3339, so that text order is time order."""
+    accepted: bool = False
+    """Whether this very generation was accepted before."""
+    deleting: bool = False
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether a node with these labels may hold the matrix."""
+        return all(labels.get(key) == value for key, value in self.selector.items())
+
+    def precedence(self) -> tuple[bool, str, str]:
+        """Return what orders two matrices that contradict each other; the smaller one stands.
+
+        One that was accepted as it is now stands against one that is new or edited, so that an edit cannot take
+        queues from a matrix that works. Then the older one, then the name.
+        """
+        return (not self.accepted, self.created, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """One mediated device that a node shall hold."""
+
+    uuid: str
+    matrix: str
+    configuration: Matrix
+    granted: bool = False
+    adopt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MdevView:
+    """One mediated device that a node holds, as its agent read it back."""
+
+    uuid: str
+    configuration: Matrix
+    state: str
+    """``Ready``, ``Incomplete``, ``Pending``, ``Failed``, ``Leaving`` or ``Foreign``."""
+    offered: bool = False
+    in_use: bool = False
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node with an AP bus: its APNode and what its Node says."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    alive: bool = False
+    """The Node is ready and the agent's Lease is fresh; what is known of a node that is not alive is history."""
+    max_adapter: int = 0
+    max_domain: int = 0
+    present: Matrix = Matrix()
+    """Adapters and usage domains that the machine gives this node."""
+    desired: tuple[Desired, ...] = ()
+    """What its spec says now."""
+    mdevs: Mapping[str, MdevView] = field(default_factory=dict)
+    current: bool = False
+    """The agent has seen and answered the newest spec."""
+    allocatable: frozenset[str] = frozenset()
+    """Matrices whose resource kubelet publishes as allocatable."""
+
+    def limit_exceeded(self, matrix: Matrix) -> Refusal | None:
+        """Return why an id of the matrix is above what this node's kernel takes (ENODEV), if one is."""
+        for what, wanted, most in (
+            ("adapter", matrix.adapters, self.max_adapter),
+            ("domain", matrix.domains, self.max_domain),
+            ("control domain", matrix.control_domains, self.max_domain),
+        ):
+            if wanted.highest() > most:
+                text = f"{what} {wanted.highest()} is above the maximum {most} of node {self.name}"
+                remedy = "leave the id out, or exclude the node by spec.nodeSelector"
+                return Refusal("IdAboveMaximum", self.name, text, remedy)
+        return None
+
+    def absent(self, matrix: Matrix) -> Refusal | None:
+        """Return which adapter or domain of the matrix the machine does not give this node, if any."""
+        adapters, domains = matrix.adapters - self.present.adapters, matrix.domains - self.present.domains
+        if not adapters and not domains:
+            return None
+        parts = [f"adapters {adapters}"] * bool(adapters) + [f"domains {domains}"] * bool(domains)
+        text = f"node {self.name} has no {' and no '.join(parts)}"
+        remedy = "give them to the LPAR, or exclude the node by spec.nodeSelector"
+        return Refusal("QueueAbsent", self.name, text, remedy)
+
+
+def ids_text(matrix: Matrix) -> dict[str, str]:
+    """Return the fields of a configuration as the API writes them; no control domains, no field."""
+    fields = {"adapters": str(matrix.adapters), "domains": str(matrix.domains)}
+    if matrix.control_domains:
+        fields["controlDomains"] = str(matrix.control_domains)
+    return fields
+
+
+def ids_from_text(adapters: str, domains: str, control_domains: str = "") -> Matrix:
+    """Return the configuration of the API's texts. Raises RefusedError."""
+    return Matrix(IdSet.parse(adapters), IdSet.parse(domains), IdSet.parse(control_domains))

@@ -1,0 +1,111 @@
+"""What each node shall hold, and how each matrix stands on each node.
+
+Both are functions of matrices and nodes as they are now; nothing is remembered between two calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from vfio_ap.errors import Refusal
+from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One matrix on one node."""
+
+    node: str
+    state: str
+    """``Ready``, ``Available``, ``Pending``, ``Failed`` or ``Refused``."""
+    reason: str = ""
+    message: str = ""
+    in_use: bool = False
+
+
+def desired_mdevs(
+    node: NodeView, matrices: Iterable[MatrixView], refusals: Mapping[str, Refusal | None]
+) -> tuple[Desired, ...]:
+    """Return the mediated devices that the node shall hold, by UUID.
+
+    A matrix that is refused, be it new or edited, changes nothing: what the node holds of it stays as it is. A
+    matrix on its way out stays where a guest uses it, until the guest is gone; so does one that is no longer
+    placed here.
+    """
+    wanted: dict[str, Desired] = {}
+    before = {item.matrix: item for item in node.desired}
+    for matrix in matrices:
+        item = _desired_of(node, matrix, refusals.get(matrix.name), before.get(matrix.name))
+        if item is not None:
+            wanted[item.uuid] = item
+    return tuple(wanted[uuid] for uuid in sorted(wanted))
+
+
+def _desired_of(
+    node: NodeView, matrix: MatrixView, refusal: Refusal | None, before: Desired | None
+) -> Desired | None:
+    if matrix.deleting or not matrix.selects(node.labels):
+        return _withdrawn(node, before)
+    if refusal is not None or not matrix.uuid:
+        return before
+    if matrix.placement is Placement.ON_DEMAND:
+        return _withdrawn(node, before)
+    if node.limit_exceeded(matrix.matrix):
+        return before
+    return Desired(matrix.uuid, matrix.name, matrix.matrix, granted=True, adopt=matrix.adopt)
+
+
+def _withdrawn(node: NodeView, before: Desired | None) -> Desired | None:
+    """Keep a device that a guest uses, no longer offered to anybody else; drop any other."""
+    if before is None:
+        return None
+    held = node.mdevs.get(before.uuid)
+    if held is None or not held.in_use:
+        return None
+    return Desired(before.uuid, before.matrix, before.configuration, granted=False, adopt=before.adopt)
+
+
+def standing(node: NodeView, matrix: MatrixView, refusal: Refusal | None) -> Standing | None:
+    """Return how the matrix stands on the node, or None where it has no business."""
+    held = node.mdevs.get(matrix.uuid) if matrix.uuid else None
+    if held is not None and held.state == "Foreign":
+        held = None
+    in_use = held is not None and held.in_use
+    if not matrix.selects(node.labels) and held is None:
+        return None
+    if refusal is not None:
+        return Standing(node.name, "Refused", refusal.reason, refusal.message, in_use)
+    if above := node.limit_exceeded(matrix.matrix):
+        return Standing(node.name, "Refused", above.reason, above.message, in_use)
+    if not node.alive:
+        text = f"node {node.name} or its agent does not answer; what is known of it is history"
+        return Standing(node.name, "Pending", "NodeSilent", text, in_use)
+    shall = next((item for item in node.desired if item.matrix == matrix.name), None)
+    if held is None and shall is None:
+        return _without(node, matrix)
+    return _with(node, matrix, held, shall)
+
+
+def _without(node: NodeView, matrix: MatrixView) -> Standing:
+    if matrix.placement is Placement.EVERYWHERE:
+        return Standing(node.name, "Pending", "NotRequested", "not yet asked of the node's agent")
+    if absent := node.absent(matrix.matrix):
+        return Standing(node.name, "Pending", absent.reason, absent.message)
+    return Standing(node.name, "Available")
+
+
+def _with(node: NodeView, matrix: MatrixView, held: MdevView | None, shall: Desired | None) -> Standing:
+    if held is None:
+        return Standing(node.name, "Pending", "Requested", "asked of the node's agent, not yet read back")
+    if shall is None or matrix.deleting:
+        return Standing(node.name, "Pending", "Leaving", held.message or "on its way out", held.in_use)
+    if held.state in ("Failed", "Incomplete"):
+        return Standing(node.name, "Failed", held.reason, held.message, held.in_use)
+    if held.state != "Ready" or held.configuration != shall.configuration or not node.current:
+        reason = held.reason or "Applying"
+        return Standing(node.name, "Pending", reason, held.message, held.in_use)
+    if shall.granted and matrix.name not in node.allocatable:
+        text = f"kubelet of node {node.name} does not publish the resource yet"
+        return Standing(node.name, "Pending", "NotAllocatable", text, held.in_use)
+    return Standing(node.name, "Ready", in_use=held.in_use)

@@ -1,0 +1,227 @@
+"""The one loop that turns what is known into what shall be: take what is dirty, decide, write the differences.
+
+Decisions come from the core. Order matters in three places, so that a kill between any two writes loses nothing:
+an APMatrix has its finalizer and its UUID before any node hears of it; it loses its namespace labels and its
+devices before its finalizer; and a status is written last, from what nodes reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from vfio_ap.conflicts import refusal_of
+from vfio_ap.fleet import Desired, MatrixView, NodeView
+from vfio_ap.placement import Standing, desired_mdevs, standing
+from vfio_ap.summary import Summary, summarise
+from vfio_ap_api import apmatrix, apnode
+from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Resource
+from vfio_ap_kube.events import EventPoster
+from vfio_ap_operator import documents
+from vfio_ap_operator.fleet import Fleet, MatrixRecord, NodeRecord
+from vfio_ap_operator.settings import FINALIZER
+
+_LOG = logging.getLogger(__name__)
+MATRICES = Resource(apmatrix.KIND.api_version, apmatrix.KIND.plural)
+APNODES = Resource(apnode.KIND.api_version, apnode.KIND.plural)
+_SETTLE = 0.05
+"""Seconds to wait for further changes, so that a burst is one pass."""
+_RETRY = 2.0
+"""Seconds until what could not be written is tried again."""
+_WRITERS = 12
+"""Writes under way at once; below the client's number of connections."""
+
+
+class Reconciler:
+    """Writes node specs, matrix status, finalizers and namespace labels."""
+
+    def __init__(self, fleet: Fleet, client: Client, events: EventPoster) -> None:
+        self._fleet = fleet
+        self._client = client
+        self._events = events
+        self._slots = asyncio.Semaphore(_WRITERS)
+        self.passes = 0
+        """Completed passes; the health endpoint shows it."""
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        while True:
+            await self._fleet.wake.wait()
+            await asyncio.sleep(_SETTLE)
+            self._fleet.wake.clear()
+            await self.once()
+            self.passes += 1
+
+    async def once(self) -> None:
+        """Decide and write everything that is dirty now."""
+        fleet = self._fleet
+        self._judge()
+        matrices, fleet.dirty_matrices = fleet.dirty_matrices & fleet.matrices.keys(), set()
+        await self._each(matrices, self._secure, fleet.dirty_matrices)
+        nodes, fleet.dirty_nodes = fleet.dirty_nodes & fleet.nodes.keys(), set()
+        await self._each(nodes, self._shape_node, fleet.dirty_nodes)
+        namespaces, fleet.dirty_namespaces = fleet.dirty_namespaces & fleet.namespaces.keys(), set()
+        await self._each(namespaces, self._label_namespace, fleet.dirty_namespaces)
+        await self._each(matrices & fleet.matrices.keys(), self._report, fleet.dirty_matrices)
+
+    async def _each(self, names: Iterable[str], action: Callable[[str], Awaitable[None]], again: set[str]) -> None:
+        """Do the action for each name, some at a time; a name whose write failed is dirty again, later."""
+
+        async def guarded(name: str) -> None:
+            async with self._slots:
+                try:
+                    await action(name)
+                except ApiError as error:
+                    level = logging.INFO if error.conflict or error.not_found else logging.WARNING
+                    _LOG.log(level, "%s %s: %s", action.__name__.strip("_"), name, error)
+                    again.add(name)
+                    asyncio.get_running_loop().call_later(_RETRY, self._fleet.wake.set)
+
+        await asyncio.gather(*(guarded(name) for name in sorted(names)))
+
+    # -- decisions that need more than one object
+
+    def _judge(self) -> None:
+        """Decide anew for each dirty matrix whether another one stands in its way, the stronger ones first."""
+        fleet = self._fleet
+        nodes = fleet.views()
+        dirty = [fleet.matrices[name].view for name in fleet.dirty_matrices & fleet.matrices.keys()]
+        for view in sorted(dirty, key=MatrixView.precedence):
+            before = fleet.refusals.pop(view.name, None)
+            refusal = refusal_of(view, fleet.standing(), nodes)
+            if refusal is not None:
+                fleet.refusals[view.name] = refusal
+            if (refusal is None) != (before is None):
+                fleet.dirty_nodes |= {n for n, node in nodes.items() if view.selects(node.labels)}
+                fleet.dirty_namespaces |= view.namespaces
+
+    def _placed(self, name: str) -> list[NodeView]:
+        """Return the nodes that have the matrix in their spec or its device in their status."""
+        uuid = self._fleet.matrices[name].view.uuid
+        return [
+            node
+            for node in self._fleet.views().values()
+            if any(item.matrix == name for item in node.desired)
+            or (uuid in node.mdevs and node.mdevs[uuid].state != "Foreign")
+        ]
+
+    # -- APMatrix, before any node hears of it
+
+    async def _secure(self, name: str) -> None:
+        """See to it that an accepted matrix has its finalizer and its UUID; let one go that nobody holds."""
+        fleet = self._fleet
+        record = fleet.matrices[name]
+        if record.view.deleting:
+            await self._let_go(name, record)
+            return
+        if name in fleet.refusals:
+            return
+        if FINALIZER not in record.finalizers:
+            body = self._finalizers(record, (*record.finalizers, FINALIZER))
+            fleet.observe_matrix(await self._client.merge(MATRICES, name, body))
+        if not record.status.get("uuid"):
+            uuid = record.view.uuid or documents.assigned_uuid(record.uid)
+            body = {"status": {"uuid": uuid}, "metadata": {"uid": record.uid}}
+            fleet.observe_matrix(await self._client.merge(MATRICES, name, body, subresource="status"))
+
+    async def _let_go(self, name: str, record: MatrixRecord) -> None:
+        """Remove the finalizer once no node holds a device and no namespace label admits the matrix."""
+        fleet = self._fleet
+        if FINALIZER not in record.finalizers or self._placed(name):
+            return
+        labelled = [namespace for namespace, admitted in fleet.namespaces.items() if name in admitted]
+        for namespace in labelled:
+            await self._label_namespace(namespace)
+        rest = tuple(finalizer for finalizer in record.finalizers if finalizer != FINALIZER)
+        await self._client.merge(MATRICES, name, self._finalizers(record, rest))
+        _LOG.info("APMatrix %s: no node holds its device any more, let go", name)
+        if not rest:
+            fleet.forget_matrix(name)
+
+    def _finalizers(self, record: MatrixRecord, finalizers: tuple[str, ...]) -> dict[str, Any]:
+        latest = self._fleet.matrices[record.view.name]
+        return {"metadata": {"finalizers": list(finalizers), "resourceVersion": latest.version}}
+
+    # -- nodes
+
+    async def _shape_node(self, name: str) -> None:
+        """Write a node's spec if it is not what it shall be."""
+        record = self._fleet.nodes[name]
+        if record.view is None or not record.uid:
+            return
+        matrices = [m.view for m in self._fleet.matrices.values() if m.status.get("uuid") or m.view.deleting]
+        desired = desired_mdevs(record.view, matrices, self._fleet.refusals)
+        if desired == record.view.desired and not self._foreign_entries(record, desired):
+            return
+        body = documents.node_spec(name, record.uid, desired)
+        if self._foreign_entries(record, desired):
+            # Server-side apply leaves entries that another manager owns; the list is the operator's alone.
+            await self._events.post(
+                {**body, "metadata": record.document["metadata"] if record.document else {}},
+                "Warning",
+                "SpecOverwritten",
+                "somebody else wrote spec.mdevs; it is derived from APMatrix objects and was set back",
+            )
+            await self._client.merge(APNODES, name, {"spec": body["spec"]})
+        answer = await self._client.apply(APNODES, body)
+        self._fleet.observe_apnode(answer)
+
+    def _foreign_entries(self, record: NodeRecord, desired: Iterable[Desired]) -> bool:
+        listed = ((record.document or {}).get("spec") or {}).get("mdevs") or []
+        ours = {item.uuid for item in desired} | {
+            item.uuid for item in (record.view.desired if record.view else ())
+        }
+        known = {record.view.uuid for record in self._fleet.matrices.values()}
+        return any(item.get("uuid") not in ours & known for item in listed)
+
+    # -- namespaces
+
+    async def _label_namespace(self, name: str) -> None:
+        """Write the labels that admit matrices to a namespace, if they are not what they shall be."""
+        fleet = self._fleet
+        wanted = frozenset(
+            matrix
+            for matrix, record in fleet.matrices.items()
+            if name in record.view.namespaces and not record.view.deleting and matrix not in fleet.refusals
+        )
+        if patch := documents.namespace_labels(fleet.namespaces[name], wanted):
+            fleet.observe_namespace(await self._client.merge(NAMESPACES, name, patch))
+
+    # -- status, last
+
+    async def _report(self, name: str) -> None:
+        """Write a matrix's status if it says something else than what is known now."""
+        fleet = self._fleet
+        record, refusal = fleet.matrices[name], fleet.refusals.get(name)
+        found = [standing(node, record.view, refusal) for _, node in sorted(fleet.views().items())]
+        standings = [item for item in found if item is not None]
+        summary = summarise(record.view, refusal, standings)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        status = documents.matrix_status(record.view, record.generation, record.status, summary, standings, now)
+        if status == record.status:
+            return
+        answer = await self._client.apply(
+            MATRICES, documents.matrix_with_status(name, status), subresource="status"
+        )
+        await self._announce(record, summary, standings)
+        fleet.observe_matrix(answer)
+
+    async def _announce(self, record: MatrixRecord, summary: Summary, standings: Iterable[Standing]) -> None:
+        """Post an Event when the state's word changed."""
+        if record.status.get("state") == summary.state:
+            return
+        ready = summary.conditions[-1]
+        about = {
+            "apiVersion": apmatrix.KIND.api_version,
+            "kind": apmatrix.KIND.name,
+            "metadata": {"name": record.view.name, "uid": record.uid},
+        }
+        trouble = summary.state.startswith(("Refused", "Failed", "Degraded"))
+        message = ready.message
+        if trouble and ready.status:
+            bad = next(s for s in standings if s.state in ("Failed", "Refused"))
+            message = f"node {bad.node}: {bad.message}"
+        await self._events.post(about, "Warning" if trouble else "Normal", ready.reason, message or summary.state)

@@ -1,0 +1,36 @@
+"""What the operator can be told from outside, by flags or the environment variables named here."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+FINALIZER = "ap.s390x.io/devices"
+"""Keeps an APMatrix until no node holds its devices."""
+USE_LABEL = "use.ap.s390x.io/"
+"""Prefix of the namespace labels that admission policies read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One operator's settings."""
+
+    namespace: str
+    """Namespace of the operator, its Lease and the agents' Leases."""
+    identity: str
+    """Name of this replica in the leader Lease."""
+    health_port: int
+    agent_silence: float = 45.0
+    """Seconds without a renewed Lease after which an agent counts as silent."""
+    resync: float = 600.0
+    """Seconds between full comparisons with the API server."""
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Return the settings of POD_NAMESPACE, POD_NAME and HEALTH_PORT, with defaults for a workstation."""
+        return cls(
+            namespace=os.environ.get("POD_NAMESPACE", "vfio-ap-system"),
+            identity=os.environ.get("POD_NAME", socket.gethostname()),
+            health_port=int(os.environ.get("HEALTH_PORT", "8080")),
+        )

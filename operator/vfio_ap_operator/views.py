@@ -1,0 +1,144 @@
+"""From API documents to the core's views; the border where hostile or half-written input is stopped.
+
+A document that does not make sense becomes a view that says so. Nothing here raises on bad content.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView, Placement, ids_from_text
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Matrix
+from vfio_ap_api.apmatrix import APMatrixSpec
+from vfio_ap_api.apnode import Adapter, APNode, MdevStatus
+
+_RESOURCE = "ap.s390x.io/"
+
+
+def matrix_view(document: dict[str, Any]) -> MatrixView:
+    """Return the view of an APMatrix document."""
+    metadata, status = document["metadata"], document.get("status") or {}
+    name, uuid = metadata["name"], str(status.get("uuid") or "")
+    common: dict[str, Any] = {
+        "name": name,
+        "created": str(metadata.get("creationTimestamp", "")),
+        "accepted": _accepted(status, int(metadata.get("generation", 0))),
+        "deleting": "deletionTimestamp" in metadata,
+    }
+    try:
+        spec = APMatrixSpec.model_validate(document.get("spec") or {})
+        matrix = spec.matrix()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "spec." + ".".join(str(part) for part in first["loc"])
+        refusal = Refusal("InvalidSpec", name, f"{where}: {first['msg']}", "correct the field")
+        return MatrixView(uuid=uuid, invalid=refusal, **common)
+    except RefusedError as error:
+        inner = error.refusal
+        refusal = Refusal(inner.reason, name, f"{inner.subject} {inner.message}", inner.remedy)
+        return MatrixView(uuid=uuid, invalid=refusal, **common)
+    return MatrixView(
+        uuid=spec.uuid or uuid,
+        matrix=matrix,
+        placement=Placement(spec.placement),
+        selector=dict(spec.node_selector),
+        namespaces=frozenset(spec.allowed_namespaces),
+        adopt=spec.adopt_existing,
+        **common,
+    )
+
+
+def _accepted(status: dict[str, Any], generation: int) -> bool:
+    return any(
+        condition.get("type") == "Accepted"
+        and condition.get("status") == "True"
+        and condition.get("observedGeneration") == generation
+        for condition in status.get("conditions") or []
+    )
+
+
+def node_view(
+    document: dict[str, Any], *, labels: dict[str, str], ready: bool, allocatable: frozenset[str]
+) -> NodeView:
+    """Return the view of an APNode document and what its Node says."""
+    name = document["metadata"]["name"]
+    try:
+        node = APNode.model_validate(document)
+    except ValidationError:
+        # An agent of another version, or a status written by hand: what cannot be read is not known.
+        return NodeView(name, labels=labels, desired=_desired(document))
+    status = node.status
+    usage = _ids(status.usage_domains)
+    return NodeView(
+        name=name,
+        labels=labels,
+        alive=ready,
+        max_adapter=status.kernel.max_adapter,
+        max_domain=status.kernel.max_domain,
+        present=Matrix(IdSet.from_ids(_adapter_ids(status.adapters)), usage, _ids(status.control_domains)),
+        desired=_desired(document),
+        mdevs={mdev.uuid: _mdev(mdev) for mdev in status.mdevs},
+        current=status.observed_generation == int(document["metadata"].get("generation", 0)),
+        allocatable=allocatable,
+    )
+
+
+def _adapter_ids(adapters: list[Adapter]) -> list[int]:
+    return [adapter.id for adapter in adapters if 0 <= adapter.id <= 255]
+
+
+def _mdev(mdev: MdevStatus) -> MdevView:
+    try:
+        configuration = ids_from_text(mdev.adapters, mdev.domains, mdev.control_domains)
+    except RefusedError:
+        configuration = Matrix()
+    return MdevView(mdev.uuid, configuration, mdev.state, mdev.offered, mdev.in_use, mdev.reason, mdev.message)
+
+
+def _desired(document: dict[str, Any]) -> tuple[Desired, ...]:
+    """Return what the spec says; an entry that makes no sense is left out and so is written anew."""
+    found = []
+    for item in (document.get("spec") or {}).get("mdevs") or []:
+        try:
+            configuration = ids_from_text(
+                str(item["adapters"]), str(item["domains"]), str(item.get("controlDomains", ""))
+            )
+            found.append(
+                Desired(
+                    str(item["uuid"]),
+                    str(item["matrix"]),
+                    configuration,
+                    bool(item.get("granted")),
+                    bool(item.get("adopt")),
+                )
+            )
+        except (KeyError, TypeError, RefusedError):
+            continue
+    return tuple(sorted(found, key=lambda item: item.uuid))
+
+
+def _ids(text: str) -> IdSet:
+    try:
+        return IdSet.parse(text)
+    except RefusedError:
+        return IdSet()
+
+
+def allocatable_matrices(node: dict[str, Any]) -> frozenset[str]:
+    """Return the matrices whose resource a Node publishes with a count above zero."""
+    resources = (node.get("status") or {}).get("allocatable") or {}
+    return frozenset(
+        name.removeprefix(_RESOURCE)
+        for name, count in resources.items()
+        if name.startswith(_RESOURCE) and str(count) != "0"
+    )
+
+
+def node_ready(node: dict[str, Any]) -> bool:
+    """Tell whether a Node's Ready condition is True."""
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)

@@ -1,0 +1,90 @@
+"""The watches on foreign kinds and on APNodes, and the agents' heartbeats.
+
+kopf serves the operator's own kind; these follow the rest with a client of their own, because kopf reports no
+deletion that happened while its watch was down, and a node that is gone must not be planned for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from vfio_ap_kube.client import LEASES, NAMESPACES, NODES, ApiError, Client, Resource
+from vfio_ap_kube.watch import follow
+from vfio_ap_operator.fleet import Fleet
+from vfio_ap_operator.reconcile import APNODES, MATRICES
+
+_LOG = logging.getLogger(__name__)
+_HEARTBEATS = 10.0
+"""Seconds between looks at the agents' Leases: one list request, instead of a watch that each renewal wakes."""
+
+
+class Watches:
+    """Feeds a Fleet."""
+
+    def __init__(self, fleet: Fleet, client: Client, namespace: str, silence: float) -> None:
+        self._fleet = fleet
+        self._client = client
+        self._leases = LEASES.within(namespace)
+        self._silence = silence
+        self._stamps: dict[str, tuple[str, float]] = {}
+        self._synced = {resource: asyncio.Event() for resource in (NODES, APNODES, NAMESPACES)}
+
+    async def run(self) -> None:
+        """Follow everything until cancelled."""
+        fleet = self._fleet
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(NODES, fleet.observe_node, fleet.forget_node))
+            group.create_task(self._follow(APNODES, fleet.observe_apnode, fleet.forget_apnode))
+            group.create_task(self._follow(NAMESPACES, fleet.observe_namespace, fleet.forget_namespace))
+            group.create_task(self._listen())
+
+    async def complete(self) -> None:
+        """Return once every collection was listed whole; before that nothing may be decided."""
+        for event in self._synced.values():
+            await event.wait()
+
+    async def _follow(
+        self, resource: Resource, observe: Callable[[dict[str, Any]], None], forget: Callable[[str], None]
+    ) -> None:
+        async for change in follow(self._client, resource):
+            if change.synced:
+                self._synced[resource].set()
+            elif change.deleted:
+                forget(change.object["metadata"]["name"])
+            else:
+                observe(change.object)
+
+    async def _listen(self) -> None:
+        """Note which agents live. Clocks differ, so a stamp counts by how long it stands still by ours."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                leases = await self._client.listing(self._leases)
+                for lease in leases.get("items") or []:
+                    name, spec = lease["metadata"]["name"], lease.get("spec") or {}
+                    stamp = str(spec.get("renewTime", ""))
+                    known = self._stamps.get(name)
+                    if known is None or known[0] != stamp:
+                        self._stamps[name] = (stamp, loop.time())
+                for name in list(self._fleet.nodes):
+                    _, since = self._stamps.get(name, ("", float("-inf")))
+                    self._fleet.hear(name, loop.time() - since < self._silence)
+            except ApiError as error:
+                # Our own trouble says nothing of the agents: their silence is counted anew afterwards.
+                _LOG.warning("cannot look at the agents' Leases: %s", error)
+                self._stamps = {name: (stamp, loop.time()) for name, (stamp, _) in self._stamps.items()}
+            await asyncio.sleep(_HEARTBEATS)
+
+
+async def resync_matrices(fleet: Fleet, client: Client) -> None:
+    """List the APMatrix objects: take in each, forget those that are gone. Raises ApiError."""
+    listing = await client.listing(MATRICES)
+    items = listing.get("items") or []
+    for item in items:
+        fleet.observe_matrix(item)
+    names = {item["metadata"]["name"] for item in items}
+    for name in [name for name in fleet.matrices if name not in names]:
+        fleet.forget_matrix(name)
