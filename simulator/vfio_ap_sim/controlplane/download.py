@@ -43,6 +43,7 @@ class Downloader:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._unreachable: dict[str, str] = {}
+        self._opener = urllib.request.build_opener()
 
     def fetch(self, tool: Tool, folder: Path) -> Path:
         """Download, verify and unpack ``tool`` in ``folder``; return the program.
@@ -69,7 +70,7 @@ class Downloader:
     def _text(self, url: str) -> str:
         self._reach(url)
         try:
-            with urllib.request.urlopen(url, timeout=READ_TIMEOUT) as answer:  # noqa: S310 - pinned URLs only
+            with self._opener.open(url, timeout=READ_TIMEOUT) as answer:
                 data: bytes = answer.read()
             return data.decode()
         except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
@@ -79,10 +80,14 @@ class Downloader:
         """Write ``url`` to ``part`` and return its sha256."""
         digest = hashlib.sha256()
         try:
-            with urllib.request.urlopen(url, timeout=READ_TIMEOUT) as answer, part.open("wb") as out:  # noqa: S310
+            with self._opener.open(url, timeout=READ_TIMEOUT) as answer, part.open("wb") as out:
                 while block := answer.read(1 << 20):
                     digest.update(block)
                     out.write(block)
+                # Reading in blocks, http.client is silent about a body that ends early.
+                promised, got = answer.headers.get("Content-Length"), out.tell()
+                if promised is not None and int(promised) != got:
+                    raise OSError(f"broke off after {got} of {promised} bytes")
         except (OSError, http.client.HTTPException) as error:
             raise DownloadFailedError(url, str(error), _REMEDY) from error
         return digest.hexdigest()

@@ -40,9 +40,13 @@ class GoBuilder:
         # Without cgo no C compiler is needed, and the result runs wherever the kernel does.
         self._environ = {**environ, "CGO_ENABLED": "0", "GOWORK": "off"}
         self._progress = progress
+        self._announced = False
 
     def build(self, tool: Tool, folder: Path) -> Path:
         """Build ``tool`` in ``folder`` and return the program. Raises BuildFailedError and NoGoError."""
+        if not self._announced:
+            self._progress.say("building from Go modules; all six take about seven minutes on two cores, once")
+            self._announced = True
         module = folder / "module"
         shutil.copytree(MODULES / tool.build.module, module)
         go = self._finder.find(module)
@@ -56,6 +60,6 @@ class GoBuilder:
             raise BuildFailedError(
                 tool.name,
                 f"go build ended with {done.returncode}: {' / '.join(said[-5:])}",
-                "see that Go modules can be downloaded (go env GOPROXY) and that 3 GB of disk and memory are free",
+                "see that Go modules can be downloaded (go env GOPROXY) and that 6 GB of disk are free",
             )
         return program

