@@ -6,7 +6,9 @@ It plays no nodes and knows no product; how each server is called is in ``comman
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -40,9 +42,11 @@ class ControlPlane:
     """A running control plane on loopback ports; ``async with`` starts and ends it.
 
     ``run_dir`` holds its keys, logs, kubeconfigs and etcd's data; without one a short temporary folder is made. At
-    the end all of it is deleted unless ``keep``. A folder that was kept goes on where it was when it is given
-    again. Methods may be called from any event loop, one after the other. Use it on a thread that outlives it: the
-    kernel ends the servers together with the thread that started them.
+    the end a temporary folder goes with all that is in it, and a given one loses what is ours and goes if that
+    empties it; with ``keep`` all stays. Given again, a kept folder's cluster goes on where it was.
+
+    Methods may be called from any event loop, one after the other. Use it on a thread that outlives it: the kernel
+    ends the servers together with the thread that started them.
     """
 
     def __init__(
@@ -53,7 +57,6 @@ class ControlPlane:
         self._binaries = binaries
         self._servers: list[Server] = []
         self._root: Path | None = None
-        self._made = False
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -146,7 +149,14 @@ class ControlPlane:
         command.append(f"--cache-dir={self.run_dir / 'kube' / 'cache'}")
         subject = " ".join(("kubectl", *args))
         try:
-            done = subprocess.run([*command, *args], input=stdin, capture_output=True, text=True, timeout=timeout)
+            done = subprocess.run(
+                [*command, *args],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                env={**os.environ, "KUBERC": "off"},  # the user's own preferences do not change what a test does
+            )
         except subprocess.TimeoutExpired as error:
             raise CommandFailedError(subject, f"no end after {timeout:g} s", "give it a longer timeout") from error
         if done.returncode:
@@ -169,13 +179,12 @@ class ControlPlane:
         if self._given is None:
             # Short: unix sockets that others put here have 108 bytes for their path.
             self._root = Path(tempfile.mkdtemp(prefix="vap-"))
-            self._made = True
         else:
             self._root = self._given.absolute()
-            self._made = not self._root.exists()
         for name in _OURS:
             (self.run_dir / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         self.ports = Ports(*free_ports(5))
+        # A kept folder's kubeconfigs are written anew: the ports are others.
         self.url = f"https://{LOOPBACK}:{self.ports.apiserver}"
         self.pki = Pki(self.run_dir / "pki", SERVICE_IP)
         kube = self.run_dir / "kube"
@@ -208,5 +217,8 @@ class ControlPlane:
             return
         for name in _OURS:
             shutil.rmtree(self._root / name, ignore_errors=True)
-        if self._made:
+        if self._given is None:
             shutil.rmtree(self._root, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # others' files are in it
+                self._root.rmdir()
