@@ -23,3 +23,8 @@ lock: ## Refresh requirements.lock from the members' requirements
 	$(VENV)/bin/uv export --quiet --all-groups --no-emit-workspace --no-header --no-annotate --format requirements-txt -o requirements.lock
 
 .PHONY: help setup lock
+
+crds: $(VENV)/.ready ## Write the CRDs' YAML from the models
+	$(PY) -m vfio_ap_api.generate crds/yaml charts/vfio-ap-operator/files/crds
+
+.PHONY: crds

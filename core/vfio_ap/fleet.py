@@ -88,8 +88,9 @@ class NodeView:
     labels: Mapping[str, str] = field(default_factory=dict)
     alive: bool = False
     """The Node is ready and the agent's Lease is fresh; what is known of a node that is not alive is history."""
-    max_adapter: int = 0
-    max_domain: int = 0
+    max_adapter: int | None = None
+    """Largest id that the kernel takes; None until the agent has reported."""
+    max_domain: int | None = None
     present: Matrix = Matrix()
     """Adapters and usage domains that the machine gives this node."""
     desired: tuple[Desired, ...] = ()
@@ -100,15 +101,20 @@ class NodeView:
     allocatable: frozenset[str] = frozenset()
     """Matrices whose resource kubelet publishes as allocatable."""
 
+    @property
+    def reported(self) -> bool:
+        """Tell whether the node's agent has ever said what the node is."""
+        return self.max_adapter is not None
+
     def limit_exceeded(self, matrix: Matrix) -> Refusal | None:
-        """Return why an id of the matrix is above what this node's kernel takes (ENODEV), if one is."""
+        """Return why an id of the matrix is above what this node's kernel takes (ENODEV), if one is known to be."""
         for what, wanted, most in (
             ("adapter", matrix.adapters, self.max_adapter),
             ("domain", matrix.domains, self.max_domain),
             ("control domain", matrix.control_domains, self.max_domain),
         ):
-            if wanted.highest() > most:
-                text = f"{what} {wanted.highest()} is above the maximum {most} of node {self.name}"
+            if most is not None and wanted.highest() > most:
+                text = f"{what} {wanted.highest()} is above the node's maximum {most}"
                 remedy = "leave the id out, or exclude the node by spec.nodeSelector"
                 return Refusal("IdAboveMaximum", self.name, text, remedy)
         return None
@@ -119,7 +125,7 @@ class NodeView:
         if not adapters and not domains:
             return None
         parts = [f"adapters {adapters}"] * bool(adapters) + [f"domains {domains}"] * bool(domains)
-        text = f"node {self.name} has no {' and no '.join(parts)}"
+        text = f"the node has no {' and no '.join(parts)}"
         remedy = "give them to the LPAR, or exclude the node by spec.nodeSelector"
         return Refusal("QueueAbsent", self.name, text, remedy)
 

@@ -51,7 +51,7 @@ def _desired_of(
         return before
     if matrix.placement is Placement.ON_DEMAND:
         return _withdrawn(node, before)
-    if node.limit_exceeded(matrix.matrix):
+    if not node.reported or node.limit_exceeded(matrix.matrix):
         return before
     return Desired(matrix.uuid, matrix.name, matrix.matrix, granted=True, adopt=matrix.adopt)
 
@@ -76,10 +76,13 @@ def standing(node: NodeView, matrix: MatrixView, refusal: Refusal | None) -> Sta
         return None
     if refusal is not None:
         return Standing(node.name, "Refused", refusal.reason, refusal.message, in_use)
+    if not node.reported:
+        text = "the agent has not reported yet; see its pod on the node"
+        return Standing(node.name, "Pending", "NotReported", text, in_use)
     if above := node.limit_exceeded(matrix.matrix):
-        return Standing(node.name, "Refused", above.reason, above.message, in_use)
+        return Standing(node.name, "Refused", above.reason, f"{above.message}; {above.remedy}", in_use)
     if not node.alive:
-        text = f"node {node.name} or its agent does not answer; what is known of it is history"
+        text = "the node or its agent does not answer; what is known of it is history"
         return Standing(node.name, "Pending", "NodeSilent", text, in_use)
     shall = next((item for item in node.desired if item.matrix == matrix.name), None)
     if held is None and shall is None:
@@ -91,7 +94,7 @@ def _without(node: NodeView, matrix: MatrixView) -> Standing:
     if matrix.placement is Placement.EVERYWHERE:
         return Standing(node.name, "Pending", "NotRequested", "not yet asked of the node's agent")
     if absent := node.absent(matrix.matrix):
-        return Standing(node.name, "Pending", absent.reason, absent.message)
+        return Standing(node.name, "Pending", absent.reason, f"{absent.message}; {absent.remedy}")
     return Standing(node.name, "Available")
 
 
@@ -106,6 +109,6 @@ def _with(node: NodeView, matrix: MatrixView, held: MdevView | None, shall: Desi
         reason = held.reason or "Applying"
         return Standing(node.name, "Pending", reason, held.message, held.in_use)
     if shall.granted and matrix.name not in node.allocatable:
-        text = f"kubelet of node {node.name} does not publish the resource yet"
+        text = "kubelet does not publish the resource yet"
         return Standing(node.name, "Pending", "NotAllocatable", text, held.in_use)
     return Standing(node.name, "Ready", in_use=held.in_use)

@@ -84,8 +84,8 @@ class Kernel(Observed):
     queue_control: Literal["Masks", "DriverOverride", "Unknown"] = Field(
         default="Unknown", description="How queues are taken from the host; the two are never mixed."
     )
-    max_adapter: int = 0
-    max_domain: int = 0
+    max_adapter: int | None = None
+    max_domain: int | None = None
 
 
 class KeyUse(Observed):

@@ -40,7 +40,13 @@ class Observed(Model):
 
 IdItem: TypeAlias = Annotated[
     int | str,
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "x-kubernetes-validations": [ID_RULE]}),
+    Field(
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 9,  # 0x00-0xff; without it the API server estimates the rule too dear
+            "x-kubernetes-validations": [ID_RULE],
+        }
+    ),
 ]
 IdList: TypeAlias = Annotated[
     list[IdItem], Field(max_length=256, json_schema_extra={"x-kubernetes-list-type": "atomic"})

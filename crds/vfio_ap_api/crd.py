@@ -102,11 +102,21 @@ def _object_schema(kind: Kind) -> dict[str, Any]:
         "spec": result["properties"]["spec"],
         "status": result["properties"]["status"],
     }
-    result["properties"]["status"].pop("default", None)
+    # A default in a status would claim what nobody read back, and would make every write differ from its echo.
+    _without_defaults(result["properties"]["status"])
     result["required"] = [name for name in result.get("required", []) if name == "spec"]
     if kind.rules:
         result["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in kind.rules]
     return result
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+    for child in schema.get("properties", {}).values():
+        _without_defaults(child)
+    for name in ("items", "additionalProperties"):
+        if isinstance(schema.get(name), dict):
+            _without_defaults(schema[name])
 
 
 def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class App:
         kopf.on.startup(registry=registry)(self.startup)
         kopf.on.cleanup(registry=registry)(self.cleanup)
         kopf.on.login(registry=registry)(self.login)
-        kopf.on.probe(registry=registry, id="phase")(self.probe)
+        kopf.on.probe(registry=registry, id="operator")(self.probe)
         kopf.on.event(MATRICES.api_version, MATRICES.plural, registry=registry)(self.matrix_event)
         return registry
 

@@ -1,0 +1,292 @@
+"""From a host as it is and a host as it shall be to an ordered list of steps, and refusals. Pure.
+
+The order is: remove, release mask bits, create and configure, give mask bits back. Every write is legal at the
+moment of its turn and none touches what is not ours. A plan covers one round: whoever applies it reads the host
+again and plans again until nothing is left to do, so that a step whose safety depends on what an earlier one
+really did (a queue that must be with vfio_ap before a running guest's matrix grows over it) waits for the proof.
+
+Refusing one device never blocks another, except where what it holds is what the other wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from vfio_ap import whynot
+from vfio_ap.errors import Refusal
+from vfio_ap.hostmask import HostMasks, edits
+from vfio_ap.hostview import HostView
+from vfio_ap.hostwish import (
+    Adopt,
+    Assign,
+    Configure,
+    Create,
+    EditMask,
+    HostPlan,
+    Ours,
+    Remove,
+    Step,
+    Wish,
+)
+from vfio_ap.idset import IdSet
+from vfio_ap.inuse import refuse_change_in_use, unbound_under_guest
+from vfio_ap.matrix import Matrix
+from vfio_ap.occupancy import Occupancy
+from vfio_ap.release import Release, ReleaseProblem, plan_release
+
+
+def plan_host(view: HostView, wish: Wish, ours: Ours, set_aside: Mapping[str, Refusal] | None = None) -> HostPlan:
+    """Return the next steps towards the wish.
+
+    ``set_aside`` holds, by UUID, what has failed in this pass already: such devices are left as they are.
+    """
+    refusals: dict[str, Refusal] = {**wish.refused, **(set_aside or {})}
+    if closed := _closed(view):
+        every = {wanted.uuid: closed for wanted in wish.mdevs}
+        leaving = {uuid: closed for uuid in ours.mdevs if uuid in view.mdevs}
+        return HostPlan(refusals={**leaving, **every, **refusals})
+    while True:
+        attempt = _Attempt(view, wish, ours, dict(refusals))
+        result = attempt.run()
+        if attempt.refusals.keys() == refusals.keys():
+            return result
+        refusals = attempt.refusals
+
+
+def _closed(view: HostView) -> Refusal | None:
+    """Return why nothing at all may be changed on this host now, if so."""
+    if not view.kernel.vfio_ap:
+        return Refusal("DriverNotLoaded", "vfio_ap", "is not loaded", "modprobe vfio_ap")
+    for mdev in view.mdevs.values():
+        if mdev.matrix is None and not mdev.leaving:
+            return whynot.unreadable(mdev)
+    if view.kernel.queue_control == "Unknown":
+        return Refusal("QueueControlUnknown", "AP bus", "neither masks nor driver_override can be told apart")
+    return None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One try at a plan with a given set of refusals; finds more of them, or the plan."""
+
+    view: HostView
+    wish: Wish
+    ours: Ours
+    refusals: dict[str, Refusal]
+
+    def run(self) -> HostPlan:
+        """Return the plan that holds if no refusal was added."""
+        standing, targets, adopted, removed = self._classify()
+        self._check_targets(standing, targets)
+        release = self._masks(standing, targets)
+        if release is None and self.view.kernel.queue_control == "Masks":
+            return HostPlan(refusals=self.refusals)
+        masks = release.masks if release else self.view.masks
+        waiting = self._check_guests(targets, masks)
+        before = HostMasks(self.view.masks.adapters & masks.adapters, self.view.masks.domains & masks.domains)
+        steps: list[Step] = [*adopted, *(Remove(uuid) for uuid in removed)]
+        steps += _mask_steps(self.view, self.view.masks, before)
+        steps += self._configurations(standing, targets, waiting)
+        steps += _mask_steps(self.view, before, masks)
+        return HostPlan(tuple(steps), self.refusals, frozenset(waiting), release)
+
+    def _classify(self) -> tuple[dict[str, Matrix], dict[str, Matrix], list[Adopt], list[str]]:
+        """Split devices into those that stay as they are, those to bring to a target, and those to remove."""
+        wants = {wanted.uuid: wanted for wanted in self.wish.mdevs}
+        standing: dict[str, Matrix] = {}
+        adopted: list[Adopt] = []
+        removed: list[str] = []
+        for uuid, mdev in self.view.mdevs.items():
+            wanted = wants.get(uuid)
+            if mdev.matrix is None:
+                standing[uuid] = self.ours.mdevs.get(uuid) or Matrix()
+                self._refuse(uuid, Refusal("Leaving", uuid, "is being removed", f"waits for {mdev.user}"))
+            elif uuid in self.refusals or (wanted is None and uuid not in self.ours.mdevs):
+                standing[uuid] = mdev.matrix
+            elif wanted is None:
+                if mdev.proven_idle:
+                    removed.append(uuid)
+                else:
+                    standing[uuid] = mdev.matrix
+                    self._refuse(uuid, whynot.in_use(mdev))
+            elif uuid not in self.ours.mdevs:
+                if refusal := whynot.cannot_adopt(wanted, mdev.matrix):
+                    self._refuse(uuid, refusal)
+                else:
+                    adopted.append(Adopt(uuid, mdev.matrix))
+        targets = {uuid: wanted.matrix for uuid, wanted in wants.items() if uuid not in self.refusals}
+        return standing, dict(sorted(targets.items(), key=lambda t: t[0] not in self.view.mdevs)), adopted, removed
+
+    def _check_targets(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> None:
+        taken = Occupancy(standing)
+        for uuid, target in targets.items():
+            refusal = whynot.out_of_range(uuid, target, self.view) or self._taken(uuid, target, taken)
+            for reserved in self.wish.reserved:
+                if common := target.overlap(reserved):
+                    refusal = whynot.reserved(common.first())
+            mdev = self.view.mdevs.get(uuid)
+            if refusal is None and mdev is not None and mdev.matrix != target and mdev.in_use:
+                refusal = refuse_change_in_use(mdev, target, self.ours.mdevs.get(uuid))
+            if refusal is None:
+                taken.put(uuid, target)
+            else:
+                self._refuse(uuid, refusal)
+
+    def _taken(self, uuid: str, target: Matrix, taken: Occupancy) -> Refusal | None:
+        hit = taken.conflict(uuid, target)
+        if hit is None:
+            return None
+        other, apqn = hit
+        mine = other in self.ours.mdevs or any(wanted.uuid == other for wanted in self.wish.mdevs)
+        return whynot.taken(apqn, other, foreign=not mine)
+
+    def _masks(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> Release | None:
+        """Return the masks to have, None in the mode without masks and where more is refused now."""
+        if self.view.kernel.queue_control == "DriverOverride":
+            for uuid, target in targets.items():
+                if refusal := whynot.not_bound(target, self.view):
+                    self._refuse(uuid, refusal)
+            return None
+        stays = [*standing.values(), *targets.values()]
+        stays += [self.view.mdevs[uuid].matrix or Matrix() for uuid in targets if uuid in self.view.mdevs]
+        held = Matrix(*(IdSet(bits) for bits in _union(stays)))
+        if any(mdev.leaving for mdev in self.view.mdevs.values()):
+            held = Matrix(IdSet.every(), IdSet.every())  # what a leaving device holds cannot be read (V-35)
+        problem = ReleaseProblem(
+            present=self.view.present,
+            wanted=stays,
+            reserved=self.wish.reserved,
+            masks=self.view.masks,
+            ours=self.ours.bits,
+            held=held,
+        )
+        found = plan_release(problem)
+        if isinstance(found, Release):
+            return found
+        # A queue is impossible by itself or not at all, so each device can be tried alone.
+        for uuid, target in targets.items():
+            alone = plan_release(replace(problem, present=Matrix(), wanted=[target]))
+            if isinstance(alone, Refusal):
+                self._refuse(uuid, alone)
+        return None
+
+    def _check_guests(self, targets: dict[str, Matrix], masks: HostMasks) -> set[str]:
+        """Refuse changes that would take an adapter from a running guest; return those that wait for a queue."""
+        waiting: set[str] = set()
+        for uuid, target in targets.items():
+            mdev = self.view.mdevs.get(uuid)
+            if mdev is None or not mdev.in_use or mdev.matrix == target or uuid in self.refusals:
+                continue
+            missing = unbound_under_guest(self.view, mdev, target)
+            if all(
+                self.view.masks.reserves(q) and not masks.reserves(q) and q in self.view.queues for q in missing
+            ):
+                if missing:
+                    waiting.add(uuid)
+            else:
+                self._refuse(uuid, whynot.would_filter(missing[0], self.view))
+        return waiting
+
+    def _configurations(
+        self, standing: dict[str, Matrix], targets: dict[str, Matrix], waiting: set[str]
+    ) -> list[Step]:
+        """Return creations and configurations in an order in which no queue is ever wanted by two at once."""
+        steps: list[Step] = []
+        now: dict[str, Matrix] = dict(standing)
+        for uuid in targets:
+            mdev = self.view.mdevs.get(uuid)
+            if mdev is None:
+                steps.append(Create(uuid))
+            now[uuid] = (mdev.matrix if mdev else None) or Matrix()
+        taken = Occupancy(now)
+        pending = [uuid for uuid, target in targets.items() if now[uuid] != target and uuid not in waiting]
+        while pending:
+            ready = [uuid for uuid in pending if taken.conflict(uuid, targets[uuid]) is None]
+            for uuid in ready:
+                steps += self._configure(uuid, now[uuid], targets[uuid])
+                now[uuid] = targets[uuid]
+                taken.put(uuid, now[uuid])
+            pending = [uuid for uuid in pending if uuid not in ready]
+            if pending and not ready:
+                shrunk = self._shrink_one(pending, now, targets)
+                if shrunk is None:
+                    break
+                uuid, smaller = shrunk
+                steps += self._configure(uuid, now[uuid], smaller)
+                now[uuid] = smaller
+                taken.put(uuid, smaller)
+        for uuid in pending:
+            other, apqn = taken.conflict(uuid, targets[uuid]) or ("", "")
+            if other not in waiting:
+                text = f"is still with {other}, and both are in use"
+                self._refuse(uuid, Refusal("Exchange", str(apqn), text, "change one of them first"))
+            waiting.add(uuid)
+        return _creates_beside_configurations(steps)
+
+    def _shrink_one(
+        self, pending: list[str], now: dict[str, Matrix], targets: dict[str, Matrix]
+    ) -> tuple[str, Matrix] | None:
+        """Return an idle device of a ring of exchanges, and what it can keep meanwhile."""
+        for uuid in pending:
+            old, new = now[uuid], targets[uuid]
+            smaller = Matrix(old.adapters & new.adapters, old.domains & new.domains, old.control_domains)
+            if smaller != old and not self.view.mdevs[uuid].in_use:
+                return uuid, smaller
+        return None
+
+    def _configure(self, uuid: str, old: Matrix, new: Matrix) -> list[Step]:
+        if self.view.kernel.ap_config:
+            return [Configure(uuid, new)]
+        return list(assignments(uuid, old, new))
+
+    def _refuse(self, uuid: str, refusal: Refusal) -> None:
+        self.refusals.setdefault(uuid, refusal)
+
+
+def assignments(uuid: str, old: Matrix, new: Matrix) -> list[Assign]:
+    """Return single writes from one configuration to another; every state between is within one of the two."""
+    steps: list[Assign] = []
+    now = old
+    for verb in ("unassign", "assign"):
+        for kind, field in (("adapter", "adapters"), ("domain", "domains"), ("control_domain", "control_domains")):
+            have: IdSet = getattr(now, field)
+            want: IdSet = getattr(new, field)
+            for number in have - want if verb == "unassign" else want - have:
+                change = IdSet.of(number)
+                have = have - change if verb == "unassign" else have | change
+                now = replace(now, **{field: have})
+                steps.append(Assign(uuid, f"{verb}_{kind}", number, now))
+    return steps
+
+
+def _creates_beside_configurations(steps: list[Step]) -> list[Step]:
+    """Move each creation right before its device's first configuration, so that a crash leaves few empty ones."""
+    creates = {step.uuid: step for step in steps if isinstance(step, Create)}
+    result: list[Step] = []
+    for step in steps:
+        if isinstance(step, Configure | Assign) and step.uuid in creates:
+            result.append(creates.pop(step.uuid))
+        if not isinstance(step, Create):
+            result.append(step)
+    return [*result, *creates.values()]
+
+
+def _mask_steps(view: HostView, old: HostMasks, new: HostMasks) -> list[EditMask]:
+    steps = []
+    for edit in edits(old, new):
+        adapters = edit.file == "apmask"
+        before, after = (old.adapters, new.adapters) if adapters else (old.domains, new.domains)
+        changed = IdSet((before - after).bits | (after - before).bits)
+        across = len(view.present.domains if adapters else view.present.adapters)
+        here = len(changed & (view.present.adapters if adapters else view.present.domains))
+        steps.append(EditMask(edit.file, edit.text, changed, bool(before - after), here * across))
+    return steps
+
+
+def _union(matrices: list[Matrix]) -> tuple[int, int]:
+    adapters = domains = 0
+    for matrix in matrices:
+        adapters |= matrix.adapters.bits
+        domains |= matrix.domains.bits
+    return adapters, domains

@@ -1,0 +1,114 @@
+"""What one host shall hold, what on it is ours, and the steps between, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from vfio_ap.errors import Refusal
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Matrix
+from vfio_ap.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class WantedMdev:
+    """One mediated device that the host shall hold."""
+
+    uuid: str
+    name: str
+    """Name of its matrix."""
+    matrix: Matrix
+    adopt: bool = False
+    """Take an equal device over that somebody else made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Everything that the host shall hold."""
+
+    mdevs: tuple[WantedMdev, ...] = ()
+    reserved: tuple[Matrix, ...] = ()
+    """Queues that stay with the host whatever matrices want."""
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    """By UUID, wanted devices whose text says nothing usable: what exists of them stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """What on the host is our own doing; written down before it is done, so that a crash leaves no orphan."""
+
+    bits: Matrix = Matrix()
+    """Adapters and domains whose mask bits we cleared. Those that others cleared are never given back."""
+    mdevs: Mapping[str, Matrix | None] = field(default_factory=dict)
+    """UUIDs of our devices, with the configuration that we last gave each; None before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Take an equal device of somebody else's into our books."""
+
+    uuid: str
+    matrix: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove a device that is proven idle."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class EditMask:
+    """One relative edit of one mask."""
+
+    file: str
+    text: str
+    bits: IdSet
+    release: bool
+    """Whether the bits are cleared (queues leave the host) or set."""
+    moved: int
+    """Present queues that change hands at most; a measure of how long the write takes (K-7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make a device without queues."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Give a device its whole configuration in one ``ap_config`` write (V-22)."""
+
+    uuid: str
+    matrix: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """One write to an assign or unassign file, where the kernel has no ``ap_config``."""
+
+    uuid: str
+    file: str
+    number: int
+    leads_to: Matrix
+
+
+Step: TypeAlias = Adopt | Remove | EditMask | Create | Configure | Assign
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """What to do next, in this order, and what not to do, and why."""
+
+    steps: tuple[Step, ...] = ()
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    """By UUID."""
+    waiting: frozenset[str] = frozenset()
+    """Devices whose turn comes in the next plan, once these steps have been read back."""
+    release: Release | None = None
+    """The masks and what they cost; None where no masks were planned."""

@@ -1,0 +1,108 @@
+"""Why a device is not made, changed or removed: the planner's refusals in words."""
+
+from __future__ import annotations
+
+from vfio_ap.errors import Refusal
+from vfio_ap.hostview import GUEST_DRIVER, PAGE_QUEUES, HostView, MdevView
+from vfio_ap.hostwish import WantedMdev
+from vfio_ap.matrix import Apqn, Matrix
+
+
+def unreadable(mdev: MdevView) -> Refusal:
+    """Say that what a device holds is unknown, and so is what is free."""
+    text = f"may hold more than {PAGE_QUEUES} queues, which this kernel cannot show safely"
+    return Refusal("MatrixUnreadable", mdev.uuid, text, "remove it, or use a kernel with ap_config")
+
+
+def taken(apqn: Apqn, by: str, *, foreign: bool) -> Refusal:
+    """Say who has the queue."""
+    text = f"is in {'foreign mdev' if foreign else 'mdev'} {by}"
+    return Refusal("QueueTaken", str(apqn), text, "take the queue out of one of the two")
+
+
+def reserved(apqn: Apqn) -> Refusal:
+    """Say that a queue is asked for twice."""
+    return Refusal(
+        "HostReserved", str(apqn), "is wanted and reserved for the host", "take it out of one of the two"
+    )
+
+
+def in_use(mdev: MdevView) -> Refusal:
+    """Say who uses it, or that nobody knows."""
+    if mdev.in_use:
+        return Refusal("InUse", mdev.uuid, f"is in use by {mdev.user}", "stop the VM or unplug the device first")
+    return Refusal(
+        "IdlenessUnproven",
+        mdev.uuid,
+        f"cannot be proven idle: its user is {mdev.user}",
+        "run the agent in the host's PID namespace",
+    )
+
+
+def cannot_adopt(wanted: WantedMdev, found: Matrix) -> Refusal | None:
+    """Say why a device of somebody else is not taken over, or nothing."""
+    if not wanted.adopt:
+        return Refusal(
+            "ForeignMdev", wanted.uuid, "was made by somebody else", "remove it, or ask for its adoption"
+        )
+    if found != wanted.matrix:
+        return Refusal(
+            "AdoptionDiffers",
+            wanted.uuid,
+            f"holds {_full(found)}, wanted is {_full(wanted.matrix)}",
+            "only an equal mdev is adopted",
+        )
+    return None
+
+
+def _full(matrix: Matrix) -> str:
+    return f"{matrix} with control domains {matrix.control_domains or 'none'}"
+
+
+def out_of_range(uuid: str, target: Matrix, view: HostView) -> Refusal | None:
+    """Say which part the kernel would never take, or nothing (V-21, V-12)."""
+    for what, ids, maximum in (
+        ("adapter", target.adapters, view.kernel.max_adapter),
+        ("domain", target.domains | target.control_domains, view.kernel.max_domain),
+    ):
+        if ids.highest() > maximum:
+            return Refusal(
+                "IdAboveMaximum",
+                uuid,
+                f"{what} {ids.highest()} is above this host's maximum of {maximum}",
+                "take it out of the matrix",
+            )
+    if not view.kernel.ap_config and len(target) > PAGE_QUEUES:
+        return Refusal(
+            "TooManyQueues",
+            uuid,
+            f"holds {len(target)} queues; this kernel can show {PAGE_QUEUES} safely",
+            "use a kernel with ap_config",
+        )
+    return None
+
+
+def not_bound(target: Matrix, view: HostView) -> Refusal | None:
+    """Say which queue is missing on a host in driver_override mode (K-18), or nothing."""
+    for apqn in target:
+        queue = view.queues.get(apqn)
+        if queue is None or queue.driver != GUEST_DRIVER:
+            return Refusal(
+                "DriverOverrideMode",
+                str(apqn),
+                "is not with vfio_ap, and this host uses driver_override, which the agent does not write",
+                "set driver_override and bind the queue, or clear all overrides",
+            )
+    return None
+
+
+def would_filter(apqn: Apqn, view: HostView) -> Refusal:
+    """Say what a running guest would lose (V-23)."""
+    queue = view.queues.get(apqn)
+    state = "does not exist" if queue is None else f"is with {queue.driver or 'no driver'}"
+    return Refusal(
+        "WouldFilter",
+        str(apqn),
+        f"{state}, so the change would take adapter {apqn.adapter} from the running guest",
+        "bind the queue to vfio_ap first, or leave it out",
+    )
