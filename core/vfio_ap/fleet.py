@@ -107,7 +107,7 @@ class NodeView:
         return self.max_adapter is not None
 
     def limit_exceeded(self, matrix: Matrix) -> Refusal | None:
-        """Return why an id of the matrix is above what this node's kernel takes (ENODEV), if one is known to be."""
+        """Return why an id of the matrix is above what this node's kernel takes (ENODEV), if one is."""
         for what, wanted, most in (
             ("adapter", matrix.adapters, self.max_adapter),
             ("domain", matrix.domains, self.max_domain),

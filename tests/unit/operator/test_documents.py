@@ -1,0 +1,41 @@
+"""What the operator writes."""
+
+from vfio_ap.fleet import Desired, MatrixView
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Matrix
+from vfio_ap.placement import Standing
+from vfio_ap.summary import summarise
+from vfio_ap_api.apmatrix import APMatrixStatus
+from vfio_ap_api.apnode import APNodeSpec
+from vfio_ap_operator import documents
+
+CONFIG = Matrix(IdSet.of(5, 6), IdSet.of(4, 171))
+
+
+def test_a_node_spec_is_what_the_agent_reads():
+    uuid = "b92c2167-437e-5907-846c-4d29ccba27ff"
+    document = documents.node_spec("n1", "uid-1", [Desired(uuid, "pay", CONFIG, granted=True)])
+    spec = APNodeSpec.model_validate(document["spec"])
+    assert spec.mdevs[0].configuration() == CONFIG
+    assert document["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+
+
+def test_the_assigned_uuid_depends_on_the_object_alone():
+    assert documents.assigned_uuid("a") == documents.assigned_uuid("a") != documents.assigned_uuid("b")
+
+
+def test_the_same_finding_gives_the_same_status_whatever_the_time():
+    view = MatrixView("pay", "u1", CONFIG)
+    found = [Standing("n1", "Available"), Standing("n2", "Pending", "QueueAbsent", "no adapter 6")]
+    summary = summarise(view, None, found)
+    first = documents.matrix_status(view, 1, {}, summary, found, "2026-01-01T00:00:00Z")
+    again = documents.matrix_status(view, 1, first, summary, found, "2026-01-02T00:00:00Z")
+    assert again == first
+    assert APMatrixStatus.model_validate(first).ready == "1/2"
+    assert [node["name"] for node in first["nodes"]] == ["n2"]
+
+
+def test_namespace_labels_are_a_difference():
+    patch = documents.namespace_labels(frozenset({"a", "b"}), frozenset({"b", "c"}))
+    assert patch == {"metadata": {"labels": {"use.ap.s390x.io/c": "allowed", "use.ap.s390x.io/a": None}}}
+    assert documents.namespace_labels(frozenset({"a"}), frozenset({"a"})) == {}

@@ -1,0 +1,79 @@
+"""Documents that make no sense become views that say so."""
+
+import pytest
+
+from vfio_ap.idset import IdSet
+from vfio_ap_operator import views
+
+SPEC = {"adapters": [5, "0x6"], "domains": ["4", "0xab"], "allowedNamespaces": ["bank"]}
+
+
+def document(spec, **more):
+    return {
+        "metadata": {"name": "pay", "generation": 3, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": spec,
+    } | more
+
+
+def test_a_matrix_is_read():
+    view = views.matrix_view(document(SPEC, status={"uuid": "u1"}))
+    assert (view.matrix.adapters, view.matrix.domains, view.uuid) == (IdSet.of(5, 6), IdSet.of(4, 171), "u1")
+    assert view.namespaces == {"bank"}
+    assert view.invalid is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "word"),
+    [
+        ({"adapters": [5, "0x5"]}, "DuplicateId", "spec.adapters"),
+        ({"adapters": [256]}, "IdOutOfRange", "256"),
+        ({"domains": ["08"]}, "NotAnId", "octal"),
+        ({"adapters": []}, "InvalidSpec", "spec.adapters"),
+        ({"allowedNamespaces": None}, "InvalidSpec", "spec.allowedNamespaces"),
+        ({"surprise": 1}, "InvalidSpec", "spec.surprise"),
+        ({"uuid": "nonsense"}, "InvalidSpec", "spec.uuid"),
+    ],
+)
+def test_a_matrix_that_makes_no_sense_says_where(change, reason, word):
+    view = views.matrix_view(document(SPEC | change))
+    assert view.invalid is not None
+    assert view.invalid.reason == reason
+    assert word in view.invalid.message
+    assert not len(view.matrix)
+
+
+def test_accepted_counts_for_this_generation_only():
+    condition = {"type": "Accepted", "status": "True", "observedGeneration": 3}
+    assert views.matrix_view(document(SPEC, status={"conditions": [condition]})).accepted
+    old = condition | {"observedGeneration": 2}
+    assert not views.matrix_view(document(SPEC, status={"conditions": [old]})).accepted
+
+
+def test_a_status_of_nonsense_is_a_node_that_is_not_known():
+    node = views.node_view(
+        {"metadata": {"name": "n1"}, "spec": {}, "status": {"adapters": "many"}},
+        labels={},
+        ready=True,
+        allocatable=frozenset(),
+    )
+    assert not node.reported
+    assert not node.alive
+
+
+def test_an_entry_of_nonsense_in_a_node_spec_is_left_out():
+    good = {"uuid": "u1", "matrix": "pay", "adapters": "5", "domains": "4"}
+    node = views.node_view(
+        {
+            "metadata": {"name": "n1"},
+            "spec": {"mdevs": [good, {"uuid": "u2"}, good | {"uuid": "u3", "adapters": "x"}]},
+        },
+        labels={},
+        ready=True,
+        allocatable=frozenset(),
+    )
+    assert [item.uuid for item in node.desired] == ["u1"]
+
+
+def test_only_resources_with_a_count_are_allocatable():
+    status = {"allocatable": {"cpu": "4", "ap.s390x.io/pay": "1", "ap.s390x.io/gone": "0"}}
+    assert views.allocatable_matrices({"status": status}) == {"pay"}

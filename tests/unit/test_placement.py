@@ -1,0 +1,125 @@
+"""What each node shall hold, and how each matrix stands there and as a whole."""
+
+import dataclasses
+
+import pytest
+
+from vfio_ap.errors import Refusal
+from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView, Placement
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Matrix
+from vfio_ap.placement import desired_mdevs, standing
+from vfio_ap.summary import summarise
+
+CONFIG = Matrix(IdSet.of(5, 6), IdSet.of(4, 171))
+WIDER = Matrix(IdSet.of(5, 6), IdSet.of(4, 171, 200))
+EVERYWHERE = MatrixView("pay", "u1", CONFIG, placement=Placement.EVERYWHERE)
+ON_DEMAND = dataclasses.replace(EVERYWHERE, placement=Placement.ON_DEMAND)
+NODE = NodeView(
+    "n1", {"zone": "e"}, alive=True, max_adapter=255, max_domain=255, present=Matrix(IdSet.every(), IdSet.every())
+)
+HELD = Desired("u1", "pay", CONFIG, granted=True)
+READY = MdevView("u1", CONFIG, "Ready", offered=True)
+REFUSAL = Refusal("Overlap", "pay", "overlaps APMatrix x")
+
+
+def holding(mdev=READY, desired=(HELD,), **more):
+    more = {"current": True, "allocatable": frozenset({"pay"})} | more
+    return dataclasses.replace(NODE, desired=desired, mdevs={mdev.uuid: mdev}, **more)
+
+
+def test_everywhere_is_on_every_node_it_selects_and_granted():
+    elsewhere = dataclasses.replace(EVERYWHERE, selector={"zone": "w"})
+    assert desired_mdevs(NODE, [EVERYWHERE], {}) == (HELD,)
+    assert desired_mdevs(NODE, [elsewhere], {}) == ()
+
+
+def test_on_demand_is_on_no_node_that_nobody_asked():
+    assert desired_mdevs(NODE, [ON_DEMAND], {}) == ()
+
+
+def test_a_refused_edit_changes_nothing():
+    edited = dataclasses.replace(EVERYWHERE, matrix=WIDER)
+    assert desired_mdevs(holding(), [edited], {"pay": REFUSAL}) == (HELD,)
+    assert desired_mdevs(holding(), [edited], {}) == (dataclasses.replace(HELD, configuration=WIDER),)
+
+
+def test_an_edit_beyond_the_nodes_maximum_changes_nothing_there():
+    small = dataclasses.replace(holding(), max_domain=171)
+    edited = dataclasses.replace(EVERYWHERE, matrix=WIDER)
+    assert desired_mdevs(small, [edited], {}) == (HELD,)
+
+
+def test_a_node_that_never_reported_is_asked_for_nothing():
+    assert desired_mdevs(dataclasses.replace(NODE, max_adapter=None), [EVERYWHERE], {}) == ()
+
+
+@pytest.mark.parametrize(
+    "change", [{"deleting": True}, {"selector": {"zone": "w"}}, {"placement": Placement.ON_DEMAND}]
+)
+def test_a_device_in_use_stays_and_is_offered_to_nobody_else(change):
+    leaving = dataclasses.replace(EVERYWHERE, **change)
+    used = dataclasses.replace(READY, in_use=True)
+    assert desired_mdevs(holding(used), [leaving], {}) == (dataclasses.replace(HELD, granted=False),)
+    assert desired_mdevs(holding(), [leaving], {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("node", "state", "reason"),
+    [
+        (NODE, "Pending", "NotRequested"),
+        (dataclasses.replace(NODE, desired=(HELD,)), "Pending", "Requested"),
+        (holding(), "Ready", ""),
+        (holding(current=False), "Pending", "Applying"),
+        (holding(allocatable=frozenset()), "Pending", "NotAllocatable"),
+        (holding(dataclasses.replace(READY, configuration=WIDER)), "Pending", "Applying"),
+        (holding(dataclasses.replace(READY, state="Failed", reason="KernelBusy")), "Failed", "KernelBusy"),
+        (holding(desired=()), "Pending", "Leaving"),
+        (holding(dataclasses.replace(READY, state="Foreign"), desired=()), "Pending", "NotRequested"),
+        (holding(alive=False), "Pending", "NodeSilent"),
+        (dataclasses.replace(NODE, max_adapter=None), "Pending", "NotReported"),
+        (dataclasses.replace(NODE, max_adapter=5), "Refused", "IdAboveMaximum"),
+    ],
+)
+def test_only_what_was_read_back_and_is_allocatable_is_ready(node, state, reason):
+    found = standing(node, EVERYWHERE, None)
+    assert found is not None
+    assert (found.state, found.reason) == (state, reason)
+
+
+def test_on_demand_is_available_where_the_queues_are():
+    lacking = dataclasses.replace(NODE, present=Matrix(IdSet.of(5), IdSet.every()))
+    here, there = standing(NODE, ON_DEMAND, None), standing(lacking, ON_DEMAND, None)
+    assert here is not None
+    assert there is not None
+    assert (here.state, there.state, there.reason) == ("Available", "Pending", "QueueAbsent")
+    assert "no adapters 6" in there.message
+
+
+def test_a_node_without_business_is_not_listed():
+    assert standing(NODE, dataclasses.replace(EVERYWHERE, selector={"zone": "w"}), None) is None
+
+
+def summary(matrix, *nodes, refusal=None):
+    return summarise(matrix, refusal, [s for n in nodes if (s := standing(n, matrix, refusal))])
+
+
+def test_everywhere_is_ready_when_every_node_is():
+    second = dataclasses.replace(holding(), name="n2")
+    both, half = summary(EVERYWHERE, holding(), second), summary(EVERYWHERE, holding(), NODE)
+    assert (both.state, both.good, both.chosen, both.conditions[1].status) == ("Ready", 2, 2, True)
+    assert (half.state, half.good, half.chosen) == ("Pending (NotRequested)", 1, 2)
+
+
+def test_on_demand_is_ready_when_one_node_can_have_it():
+    small = dataclasses.replace(NODE, name="n2", max_adapter=5)
+    found = summary(ON_DEMAND, NODE, small)
+    assert (found.state, found.conditions[1].status) == ("Degraded (IdAboveMaximum)", True)
+
+
+def test_words_for_refused_nowhere_and_deleting_in_use():
+    assert summary(EVERYWHERE, NODE, refusal=REFUSAL).state == "Refused (Overlap)"
+    assert summary(EVERYWHERE).state == "Pending (NoNodes)"
+    leaving = dataclasses.replace(EVERYWHERE, deleting=True)
+    used = summary(leaving, holding(dataclasses.replace(READY, in_use=True)))
+    assert (used.state, used.used_by, used.conditions[1].reason) == ("Deleting (InUse)", "n1", "DeletingInUse")
