@@ -122,9 +122,9 @@ class DeviceManager(RegistrationBase):
             allocatable[name] = sum(resource.devices.values())
         return capacity, allocatable
 
-    def acknowledge_removed(self, names: set[str]) -> None:
-        """Say no more of these removed resources: the zero was written once, as the kubelet does."""
-        self._removed -= names
+    def acknowledge_removed(self) -> None:
+        """Say no more of resources that are gone: their zero was written once, as the kubelet does."""
+        self._removed.clear()
 
     async def Register(self, stream: Stream[pb.RegisterRequest, pb.Empty]) -> None:
         """Take a plugin in: check its request, dial it, and answer."""

@@ -21,11 +21,11 @@ class Knobs:
     plugin_grace: float = 300.0
     """How long a resource whose plugin is gone keeps its capacity (endpointStopGracePeriod)."""
     first_backoff: float = 10.0
-    """Pause before a container's first restart; it doubles with each further one."""
+    """Pause before a container's second restart (the first is at once); it doubles with each further one."""
     longest_backoff: float = 300.0
     """Longest pause before a restart; a container that ran twice as long starts afresh."""
-    token_seconds: int = 3607
-    """Lifetime asked for where the pod's volume does not say."""
+    stop_grace: float = 2.0
+    """From SIGTERM to SIGKILL when the played kubelet itself is stopped."""
     address: str = "127.0.0.1"
     """The Node's address and every pod's: processes share this machine's network."""
     play_unmapped: bool = True
