@@ -151,24 +151,25 @@ async def test_extension_api_servers_find_the_front_proxy_s_authority(control_pl
 
 
 async def test_another_user_of_the_machine_does_not_get_into_etcd(control_plane):
-    def ask(context: ssl.SSLContext) -> bytes:
-        with (
-            socket.create_connection(("127.0.0.1", control_plane.ports.etcd), timeout=5) as raw,
-            context.wrap_socket(raw, server_hostname="localhost") as tls,
-        ):
-            tls.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-            return tls.recv(1000)
+    def answered(context: ssl.SSLContext) -> bool:
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", control_plane.ports.etcd), timeout=5) as raw,
+                context.wrap_socket(raw, server_hostname="localhost") as tls,
+            ):
+                tls.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+                return b"200 OK" in tls.recv(1000)
+        except (ssl.SSLError, ConnectionError):  # an alert or a reset, whichever is read first
+            return False
 
     pki = control_plane.pki
     context = ssl.create_default_context(cafile=pki.etcd_ca.files.cert)
-    with pytest.raises(ssl.SSLError, match="certificate required"):
-        ask(context)
+    assert not answered(context)
     stranger = pki.ca.client("stranger", "stranger")  # kube-apiserver would know this one
     context.load_cert_chain(stranger.cert, stranger.key)
-    with pytest.raises(ssl.SSLError, match="unknown ca"):
-        ask(context)
+    assert not answered(context)
     context.load_cert_chain(pki.etcd_client.cert, pki.etcd_client.key)
-    assert b"200 OK" in ask(context)
+    assert answered(context)
 
 
 async def test_the_api_server_goes_and_comes_back_on_its_port_with_its_objects(control_plane):
