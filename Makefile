@@ -3,28 +3,55 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 MEMBERS := core crds kube operator node-agent simulator
+PROTO := kube/vfio_ap_kube/kubelet
+CODE := $(MEMBERS) tests
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.ready: requirements.lock $(MEMBERS:%=%/pyproject.toml)
-	@echo "== Python environment in $(VENV)"
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; found $$(python3 --version)" >&2; exit 1; }
-	@test -x $(PY) || python3 -m venv $(VENV)
-	@$(PY) -m pip install --quiet --require-hashes -r requirements.lock
-	@$(PY) -m pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@echo "== making the Python environment in $(VENV), a minute at most"
+	@test -x $(PY) || python3 -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
 	@touch $@
 
 setup: $(VENV)/.ready ## Make the Python environment
 
-lock: ## Refresh requirements.lock from the members' requirements
-	@test -x $(VENV)/bin/uv || { python3 -m venv $(VENV) && $(PY) -m pip install --quiet uv; }
-	$(VENV)/bin/uv lock --quiet
-	$(VENV)/bin/uv export --quiet --all-groups --no-emit-workspace --no-header --no-annotate --format requirements-txt -o requirements.lock
+demo: $(VENV)/.ready ## A cluster of three simulated IBM Z nodes, from nothing; KEEP=1 leaves it running
+	@$(PY) -m vfio_ap_sim.demo $(if $(KEEP),--keep)
 
-.PHONY: help setup lock
+binaries: $(VENV)/.ready ## Get etcd, the Kubernetes servers, kubectl and helm into the cache
+	@$(PY) -m vfio_ap_sim.controlplane binaries
+
+test: $(VENV)/.ready binaries ## All tests that can run on this machine; the others are named with what they need
+	@$(PY) -m pytest $(PYTEST)
+
+test-unit: $(VENV)/.ready ## Unit and contract tests only
+	@$(PY) -m pytest tests/unit tests/contract $(PYTEST)
+
+lint: $(VENV)/.ready binaries ## Format, types, layers, generated files, s390x wheels, the chart
+	@$(VENV)/bin/ruff format --check $(CODE)
+	@$(VENV)/bin/ruff check $(CODE)
+	@$(VENV)/bin/mypy $(MEMBERS)
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(PY) -m vfio_ap_api.generate --check crds/yaml charts/vfio-ap-operator/files/crds
+	@$(PY) tools/check_s390x.py
+	@$(PY) -m vfio_ap_sim.controlplane run helm lint --quiet --strict charts/vfio-ap-operator
+
+format: $(VENV)/.ready ## Format the code and mend what can be mended
+	@$(VENV)/bin/ruff check --fix --quiet $(CODE); $(VENV)/bin/ruff format $(CODE)
 
 crds: $(VENV)/.ready ## Write the CRDs' YAML from the models
 	$(PY) -m vfio_ap_api.generate crds/yaml charts/vfio-ap-operator/files/crds
 
-.PHONY: crds
+lock: ## Refresh requirements.lock from the members' requirements
+	@test -x $(VENV)/bin/uv || { python3 -m venv $(VENV) && $(PY) -m pip install --quiet uv; }
+	$(VENV)/bin/uv lock --quiet --upgrade
+	$(VENV)/bin/uv export --quiet --all-groups --no-emit-workspace --no-header --no-annotate --format requirements-txt -o requirements.lock
+
+clean: ## Remove what was made here; the cache of binaries stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis uv.lock
+
+.PHONY: help setup demo binaries test test-unit lint format crds lock clean
