@@ -25,6 +25,7 @@ from vfio_ap.hostwish import (
     EditMask,
     HostPlan,
     Ours,
+    Probe,
     Remove,
     Step,
     Wish,
@@ -87,6 +88,7 @@ class _Attempt:
         before = HostMasks(self.view.masks.adapters & masks.adapters, self.view.masks.domains & masks.domains)
         steps: list[Step] = [*adopted, *(Remove(uuid) for uuid in removed)]
         steps += _mask_steps(self.view, self.view.masks, before)
+        steps += _probes(self.view, targets)
         steps += self._configurations(standing, targets, waiting)
         steps += _mask_steps(self.view, before, masks)
         return HostPlan(tuple(steps), self.refusals, frozenset(waiting), release)
@@ -105,7 +107,10 @@ class _Attempt:
             elif uuid in self.refusals or (wanted is None and uuid not in self.ours.mdevs):
                 standing[uuid] = mdev.matrix
             elif wanted is None:
-                if mdev.proven_idle:
+                if self.wish.incomplete:
+                    standing[uuid] = mdev.matrix
+                    self._refuse(uuid, self.wish.incomplete)
+                elif mdev.proven_idle:
                     removed.append(uuid)
                 else:
                     standing[uuid] = mdev.matrix
@@ -282,6 +287,17 @@ def _mask_steps(view: HostView, old: HostMasks, new: HostMasks) -> list[EditMask
         here = len(changed & (view.present.adapters if adapters else view.present.domains))
         steps.append(EditMask(edit.file, edit.text, changed, bool(before - after), here * across))
     return steps
+
+
+def _probes(view: HostView, targets: dict[str, Matrix]) -> list[Probe]:
+    """Return wanted queues that left the host but found no driver: they do not come to vfio_ap by themselves."""
+    return [
+        Probe(apqn)
+        for apqn, queue in view.queues.items()
+        if not queue.driver
+        and not view.masks.reserves(apqn)
+        and any(target.contains(apqn) for target in targets.values())
+    ]
 
 
 def _union(matrices: list[Matrix]) -> tuple[int, int]:

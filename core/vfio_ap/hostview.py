@@ -90,7 +90,7 @@ class QueueView:
     override: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Holder:
     """A process that has an mdev's VFIO group open."""
 
@@ -155,6 +155,8 @@ class HostView:
     mdevs: Mapping[str, MdevView] = field(default_factory=dict)
     bindings: str = ""
     """Text of ``bindings``, e.g. ``12/14`` (B-11)."""
+    boot: str = ""
+    """The kernel's boot id; empty when it has none to show."""
 
     def domains_of(self, adapter: int, driver: str) -> IdSet:
         """Return the domains of an adapter whose queues have this driver; the empty name means none."""

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from vfio_ap.errors import Refusal
 from vfio_ap.idset import IdSet
-from vfio_ap.matrix import Matrix
+from vfio_ap.matrix import Apqn, Matrix
 from vfio_ap.release import Release
 
 
@@ -33,6 +33,9 @@ class Wish:
     """Queues that stay with the host whatever matrices want."""
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     """By UUID, wanted devices whose text says nothing usable: what exists of them stays as it is."""
+
+    incomplete: Refusal | None = None
+    """Set when part of the wish cannot be read at all; then nothing is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,14 @@ class Assign:
     leads_to: Matrix
 
 
-Step: TypeAlias = Adopt | Remove | EditMask | Create | Configure | Assign
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Have the bus find a driver for a released queue that has none (B-14)."""
+
+    apqn: Apqn
+
+
+Step: TypeAlias = Adopt | Remove | EditMask | Probe | Create | Configure | Assign
 
 
 @dataclass(frozen=True, slots=True)

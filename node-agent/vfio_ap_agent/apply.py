@@ -1,0 +1,265 @@
+"""Bringing a host to a wish: read, plan, carry out, read again, until there is nothing left to do.
+
+What is ours is written down before it is made, so that whoever is killed at any write finds, at the next start,
+either nothing or something of his own. Nothing is written, and no lock taken, when nothing is to be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.hostops import HostOps
+from vfio_ap.hostplan import plan_host
+from vfio_ap.hostreport import MdevReport, report
+from vfio_ap.hostview import HOST_DRIVER, HostView
+from vfio_ap.hostwish import Adopt, Assign, Configure, Create, EditMask, HostPlan, Ours, Probe, Remove, Step, Wish
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Apqn, Matrix
+from vfio_ap_agent import writes
+from vfio_ap_agent.inventory import read_host
+from vfio_ap_agent.inventory.files import Changed
+from vfio_ap_agent.lock import config_lock
+from vfio_ap_agent.samples import Samples
+from vfio_ap_agent.statedir import OursFile
+
+_LOG = logging.getLogger(__name__)
+_TRIES = 2
+"""Times that a step may fail before its device is left alone: once may be somebody else's change in between."""
+
+
+_ROUNDS = 20
+_RESTLESS = Refusal(
+    "HostRestless", "host", "somebody else keeps changing what is being changed", "it is tried again later"
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one pass found, did and left."""
+
+    view: HostView
+    plan: HostPlan
+    reports: tuple[MdevReport, ...]
+    done: list[Step] = field(default_factory=list)
+    """Steps that were carried out and read back."""
+    failures: list[tuple[Step, Refusal]] = field(default_factory=list)
+    problem: Refusal | None = None
+    """Why changing stopped for the whole host, if it did."""
+
+
+@dataclass(slots=True)
+class _Pass:
+    """State of one pass."""
+
+    view: HostView
+    plan: HostPlan
+    set_aside: dict[str, Refusal] = field(default_factory=dict)
+    tries: dict[str, int] = field(default_factory=dict)
+    keep_bits: bool = False
+    done: list[Step] = field(default_factory=list)
+    failures: list[tuple[Step, Refusal]] = field(default_factory=list)
+
+
+class Applier:
+    """Holds what is needed over passes; one pass at a time."""
+
+    def __init__(self, host: HostOps, ours: OursFile, samples: Samples, lock: Path | None) -> None:
+        self._host = host
+        self._ours = ours
+        self._samples = samples
+        self._lock = lock
+        self._probed: set[Apqn] = set()
+        self._turn = asyncio.Lock()
+
+    @property
+    def ours(self) -> Ours:
+        """What is ours, as written down."""
+        return self._ours.ours
+
+    async def inspect(self, wish: Wish, known: Mapping[str, Matrix | None] | None = None) -> Outcome:
+        """Return what would be done, without doing it and without writing anything down."""
+        view = await read_host(self._host)
+        ours = self._actual_ours(view, wish, known or {})
+        plan = plan_host(view, wish, ours)
+        return Outcome(view, plan, report(view, wish, ours, plan))
+
+    async def apply(self, wish: Wish, known: Mapping[str, Matrix | None] | None = None) -> Outcome:
+        """Bring the host to the wish.
+
+        ``known`` are devices that were ours by another record (an APNode's status) if ours was lost. Raises
+        RefusedError when the host cannot be read whole or ours cannot be written down, and TimeoutError and
+        ConnectionError as ``HostOps.run``; then nothing further was written.
+        """
+        async with self._turn:
+            return await self._apply(wish, known or {})
+
+    async def _apply(self, wish: Wish, known: Mapping[str, Matrix | None]) -> Outcome:
+        now = await self._plan(wish, known, {})
+        if not now.plan.steps:
+            return self._outcome(now, wish, None)
+        problem = None
+        try:
+            async with config_lock(self._lock):
+                now = await self._plan(wish, known, {})
+                rounds = _ROUNDS + _TRIES * len(wish.mdevs)
+                while now.plan.steps:
+                    if (rounds := rounds - 1) < 0:
+                        raise RefusedError(_RESTLESS)
+                    await self._round(now, wish)
+                    now = await self._plan(wish, known, now.set_aside, now)
+        except RefusedError as error:
+            problem = error.refusal
+            _LOG.warning("changes stopped: %s", problem)
+        return self._outcome(now, wish, problem)
+
+    def _outcome(self, now: _Pass, wish: Wish, problem: Refusal | None) -> Outcome:
+        reports = report(now.view, wish, self.ours, now.plan)
+        return Outcome(now.view, now.plan, reports, now.done, now.failures, problem)
+
+    async def _plan(
+        self, wish: Wish, known: Mapping[str, Matrix | None], aside: dict[str, Refusal], old: _Pass | None = None
+    ) -> _Pass:
+        """Read the host, put the books in order, and plan."""
+        view = await read_host(self._host)
+        self._ours.put(self._actual_ours(view, wish, known), view.boot)
+        self._probed &= {apqn for apqn, queue in view.queues.items() if not queue.driver}
+        plan = plan_host(view, wish, self.ours, aside)
+        keep = old.keep_bits if old else False
+        steps = [
+            step
+            for step in plan.steps
+            if not (isinstance(step, Probe) and step.apqn in self._probed)
+            and not (isinstance(step, EditMask) and not step.release and keep)
+        ]
+        fresh = _Pass(view, replace(plan, steps=tuple(steps)), aside)
+        if old is not None:
+            fresh.tries, fresh.keep_bits, fresh.done, fresh.failures = old.tries, keep, old.done, old.failures
+        return fresh
+
+    def _actual_ours(self, view: HostView, wish: Wish, known: Mapping[str, Matrix | None]) -> Ours:
+        """Return our books without what is no longer true, and with what the kernel shows to be done."""
+        every = IdSet.every()
+        old = self.ours
+        rebooted = bool(view.boot and self._ours.boot and view.boot != self._ours.boot)
+        # After a boot the masks are whoever's who set them, even where the same bits are cleared again.
+        bits = Matrix() if rebooted else old.bits
+        bits = Matrix(bits.adapters & (every - view.masks.adapters), bits.domains & (every - view.masks.domains))
+        wanted = {mdev.uuid: mdev.matrix for mdev in wish.mdevs}
+        mdevs: dict[str, Matrix | None] = {}
+        for uuid, told in {**known, **old.mdevs}.items():
+            mdev = view.mdevs.get(uuid)
+            if mdev is None and uuid not in wanted:
+                continue
+            if mdev is None or rebooted:
+                told = None
+            if mdev is not None and mdev.matrix is not None and mdev.matrix == wanted.get(uuid):
+                told = mdev.matrix
+            mdevs[uuid] = told
+        return Ours(bits, mdevs)
+
+    # -- a round
+
+    async def _round(self, now: _Pass, wish: Wish) -> None:
+        """Carry out the steps of a plan until one fails; the next plan starts from what the host then is."""
+        for step in now.plan.steps:
+            try:
+                await self._carry_out(step, now.view)
+            except (RefusedError, Changed, ConnectionError) as error:
+                self._failed(now, step, wish, _refusal(step, error))
+                return
+            _LOG.info("done: %s", step)
+            now.done.append(step)
+
+    def _failed(self, now: _Pass, step: Step, wish: Wish, refusal: Refusal) -> None:
+        _LOG.warning("failed: %s: %s", step, refusal)
+        now.failures.append((step, refusal))
+        if refusal.reason in ("StateUnwritable", "HostUnreachable", "SysfsTimeout"):
+            raise RefusedError(refusal)
+        key = step.file if isinstance(step, EditMask) else str(step.apqn) if isinstance(step, Probe) else step.uuid
+        now.tries[key] = now.tries.get(key, 0) + 1
+        if now.tries[key] < _TRIES and refusal.reason not in ("InUse", "IdlenessUnproven"):
+            return
+        if isinstance(step, EditMask) and not step.release:
+            now.keep_bits = True
+        elif isinstance(step, EditMask):
+            unready = {mdev.uuid: mdev.matrix for mdev in wish.mdevs}
+            for uuid, target in unready.items():
+                mdev = now.view.mdevs.get(uuid)
+                if mdev is None or mdev.matrix != target:
+                    now.set_aside.setdefault(uuid, refusal)
+            now.keep_bits = True
+        elif not isinstance(step, Probe):
+            now.set_aside[step.uuid] = refusal
+
+    async def _carry_out(self, step: Step, view: HostView) -> None:
+        match step:
+            case Adopt(uuid, matrix):
+                self._own(uuid, matrix, view)
+            case Remove(uuid):
+                await writes.remove(self._host, step, view)
+                mdevs = {other: told for other, told in self.ours.mdevs.items() if other != uuid}
+                self._ours.put(replace(self.ours, mdevs=mdevs), view.boot)
+            case EditMask():
+                await self._edit_mask(step, view)
+            case Probe(apqn):
+                self._probed.add(apqn)
+                await writes.probe(self._host, step)
+            case Create(uuid):
+                self._own(uuid, None, view)
+                await writes.create(self._host, step)
+            case Configure(uuid, matrix):
+                await writes.configure(self._host, step)
+                self._own(uuid, matrix, view)
+            case Assign(uuid, leads_to=matrix):
+                await writes.assign(self._host, step)
+                self._own(uuid, matrix, view)
+
+    async def _edit_mask(self, step: EditMask, view: HostView) -> None:
+        bits = self.ours.bits
+        if step.release:
+            await self._sample_leaving(step, view)
+            # Before the write: a bit that we cleared and do not know of would never be given back.
+            self._ours.put(replace(self.ours, bits=_with(bits, step)), view.boot)
+        await writes.edit_mask(self._host, step)
+        if not step.release:
+            self._ours.put(replace(self.ours, bits=_without(bits, step)), view.boot)
+
+    async def _sample_leaving(self, step: EditMask, view: HostView) -> None:
+        leaving = [
+            apqn
+            for apqn, queue in view.queues.items()
+            if queue.driver == HOST_DRIVER
+            and (apqn.adapter if step.file == "apmask" else apqn.domain) in step.bits
+        ]
+        try:
+            await self._samples.take(self._host, view, leaving)
+        except TimeoutError:
+            _LOG.warning("cards did not answer in time: the keys of %d queues were not sampled", len(leaving))
+
+    def _own(self, uuid: str, matrix: Matrix | None, view: HostView) -> None:
+        self._ours.put(replace(self.ours, mdevs={**self.ours.mdevs, uuid: matrix}), view.boot)
+
+
+def _refusal(step: Step, error: Exception) -> Refusal:
+    if isinstance(error, RefusedError):
+        return error.refusal
+    if isinstance(error, Changed):
+        return Refusal("Vanished", str(error), "went away while it was changed")
+    return Refusal("HostUnreachable", "host", str(error) or type(error).__name__, "it is tried again")
+
+
+def _with(bits: Matrix, step: EditMask) -> Matrix:
+    if step.file == "apmask":
+        return Matrix(bits.adapters | step.bits, bits.domains)
+    return Matrix(bits.adapters, bits.domains | step.bits)
+
+
+def _without(bits: Matrix, step: EditMask) -> Matrix:
+    if step.file == "apmask":
+        return Matrix(bits.adapters - step.bits, bits.domains)
+    return Matrix(bits.adapters, bits.domains - step.bits)

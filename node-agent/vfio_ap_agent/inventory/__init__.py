@@ -1,0 +1,5 @@
+"""Reading a whole host in a few batches, into the frozen views of ``vfio_ap.hostview``."""
+
+from vfio_ap_agent.inventory.read import read_host
+
+__all__ = ["read_host"]
