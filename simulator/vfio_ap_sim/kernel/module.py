@@ -13,7 +13,6 @@ _DRIVER = {"DRIVER": "vfio_ap"}
 def load(uevents: Uevents, mdevs: Mdevs) -> Op[None]:
     """Register the driver: it takes every driverless queue that it may have (B-18)."""
     driver = mdevs.driver
-    uevents.send("add", "/module/vfio_ap", "module")
     uevents.send("add", "/bus/matrix", "bus")
     uevents.send("add", _MATRIX, "matrix")
     uevents.send("bind", _MATRIX, "matrix", _DRIVER)
@@ -22,6 +21,7 @@ def load(uevents: Uevents, mdevs: Mdevs) -> Op[None]:
     uevents.send("add", "/bus/mdev/drivers/vfio_ap_mdev", "drivers")
     uevents.send("change", _MATRIX, "matrix", {"MDEV_STATE": "registered"}, _DRIVER)
     driver.log.write(INFO, "vfio_ap matrix: MDEV: Registered")
+    uevents.send("add", "/module/vfio_ap", "module")
 
 
 def users(mdevs: Mdevs) -> list[str]:
