@@ -149,6 +149,8 @@ class PodWorker:
         if self._gone:
             stopping.cancel()
             return
+        # First, for with the last status the scheduler may send the next pod for the same device.
+        self._machine.devices.release(self.uid)
         await self._publish()
         path = PODS.within(self.namespace).path(self.name)
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}}
