@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from vfio_ap_kube.client import ApiError, Client, Document, Resource
@@ -31,7 +31,7 @@ class Change:
     synced: bool = False
 
 
-async def follow(client: Client, resource: Resource, **selectors: str) -> AsyncIterator[Change]:
+async def follow(client: Client, resource: Resource, **selectors: str) -> AsyncGenerator[Change, None]:
     """Yield the changes of a collection; ``selectors`` are labelSelector and fieldSelector."""
     known: dict[str, Document] = {}
     wait = _RETRY[0]

@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="vfio-ap-operator",
         description="Gives KubeVirt VMs on IBM Z their crypto adapters, by the APMatrix objects of the cluster.",
         epilog="Environment: POD_NAMESPACE (namespace of the Leases), POD_NAME (identity of this replica), "
-        "HEALTH_PORT (8080), KUBECONFIG (outside a pod).",
+        "POD_IP and HEALTH_PORT (8080) of the health endpoint, KUBECONFIG (outside a pod).",
     )
     parser.add_argument("--verbose", action="store_true", help="log each decision")
     parser.add_argument("--version", action="version", version=f"vfio-ap-operator {version('vfio-ap-operator')}")
@@ -49,6 +49,10 @@ async def _run(settings: Settings) -> int:
         standalone=True,
         clusterwide=True,
         stop_flag=app.stop,
-        liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+        liveness_endpoint=f"http://{_host(settings.health_host)}:{settings.health_port}/healthz",
     )
     return 1 if app.stop.is_set() else 0
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -20,6 +20,8 @@ class Settings:
     """Namespace of the operator, its Lease and the agents' Leases."""
     identity: str
     """Name of this replica in the leader Lease."""
+    health_host: str
+    """Address of the health endpoint; in a pod its own address, so that nothing else listens."""
     health_port: int
     agent_silence: float = 45.0
     """Seconds without a renewed Lease after which an agent counts as silent."""
@@ -28,9 +30,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Return the settings of POD_NAMESPACE, POD_NAME and HEALTH_PORT, with defaults for a workstation."""
+        """Return the settings of POD_NAMESPACE, POD_NAME, POD_IP and HEALTH_PORT, else those of a workstation."""
         return cls(
             namespace=os.environ.get("POD_NAMESPACE", "vfio-ap-system"),
             identity=os.environ.get("POD_NAME", socket.gethostname()),
+            health_host=os.environ.get("POD_IP", "127.0.0.1"),
             health_port=int(os.environ.get("HEALTH_PORT", "8080")),
         )

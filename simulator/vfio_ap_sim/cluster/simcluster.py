@@ -1,0 +1,177 @@
+"""The control plane, the chart and the nodes together, and a way to wait for what the API server will say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from vfio_ap_kube.client import NODES, Client, Document, Resource
+from vfio_ap_kube.credentials import from_kubeconfig
+from vfio_ap_kube.watch import follow
+from vfio_ap_sim.cluster.nodes import SimNode
+from vfio_ap_sim.controlplane import ControlPlane
+from vfio_ap_sim.kernel import Machine
+
+SYSTEM = "vfio-ap-system"
+"""Namespace of the release."""
+MATRICES = Resource("ap.s390x.io/v1alpha1", "apmatrices")
+APNODES = Resource("ap.s390x.io/v1alpha1", "apnodes")
+
+
+class TookTooLongError(AssertionError):
+    """What was awaited did not come; the message has the last state that was seen."""
+
+
+class SimCluster:
+    """A running cluster; ``async with`` starts the control plane and ends everything."""
+
+    def __init__(self, chart: Path, *, plane: ControlPlane | None = None) -> None:
+        self._chart = chart
+        self._own = plane is None
+        self.plane = plane or ControlPlane()
+        self.nodes: dict[str, SimNode] = {}
+        self.client: Client
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start the control plane, without nodes and without the product."""
+        if self._own:
+            await self._stack.enter_async_context(self.plane)
+        credentials = from_kubeconfig(self.plane.kubeconfig)
+        self.client = await self._stack.enter_async_context(Client(credentials, manager="onlooker"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop the nodes, then the control plane."""
+        await asyncio.gather(*(node.stop() for node in self.nodes.values()))
+        await self._stack.aclose()
+
+    async def install(self, **values: str) -> str:
+        """Install the chart by the real helm; return what helm said. Raises RuntimeError."""
+        command = ["upgrade", "--install", "vfio-ap", str(self._chart), "--namespace", SYSTEM]
+        command += ["--create-namespace", "--kubeconfig", str(self.plane.kubeconfig)]
+        command += [f"--set={name}={value}" for name, value in values.items()]
+        process = await asyncio.create_subprocess_exec(
+            self.plane.binaries["helm"],
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"helm ended with {process.returncode}: {output.decode().strip()}")
+        return output.decode()
+
+    async def add_node(
+        self, name: str, machine: Machine, *, labels: Mapping[str, str] | None = None, profile: str = "K7.1"
+    ) -> SimNode:
+        """Start a node and return it once it is Ready."""
+        number = len(self.nodes) + 1
+        kubeconfig = self.plane.client_kubeconfig(f"system:node:{name}", ["system:nodes"])
+        folder = self.plane.run_dir / "n" / str(number)
+        folder.mkdir(parents=True)
+        # Each node has an address of its own, so that pods of two nodes may have the same port.
+        node = SimNode(
+            name,
+            machine,
+            kubeconfig,
+            folder,
+            address=f"127.66.0.{number}",
+            labels=labels or {},
+            profile=profile,
+        )
+        self.nodes[name] = node
+        await node.start()
+        await self.until(NODES, name, lambda n: condition(n, "Ready") == "True", "Ready")
+        return node
+
+    async def apply(self, document: Document) -> None:
+        """``kubectl apply`` a document. Raises CommandFailedError with the API server's words."""
+        await self.plane.kubectl("apply", "-f", "-", stdin=json.dumps(document))
+
+    async def until(
+        self,
+        resource: Resource,
+        name: str,
+        holds: Callable[[Document], bool],
+        what: str,
+        *,
+        limit: float = 60,
+    ) -> Document:
+        """Return the object once ``holds`` is true of it, by watch. Raises TookTooLongError."""
+        last: Document = {}
+        changes = follow(self.client, resource, fieldSelector=f"metadata.name={name}")
+        try:
+            async with asyncio.timeout(limit):
+                async for change in changes:
+                    if change.synced:
+                        continue
+                    last = {} if change.deleted else change.object
+                    if last and holds(last):
+                        return last
+        except TimeoutError:
+            seen = json.dumps(last.get("status", last), indent=1)[:3000]
+            text = f"{resource.plural} {name} was not {what} within {limit:g} s; last seen: {seen}"
+            raise TookTooLongError(text) from None
+        finally:
+            await changes.aclose()
+        raise AssertionError("a followed collection does not end")
+
+    async def gone(self, resource: Resource, name: str, *, limit: float = 60) -> None:
+        """Return once the object is not there, by watch. Raises TookTooLongError."""
+        present = True
+        changes = follow(self.client, resource, fieldSelector=f"metadata.name={name}")
+        try:
+            async with asyncio.timeout(limit):
+                seen = False
+                async for change in changes:
+                    if change.synced:
+                        present = seen
+                    else:
+                        seen = present = not change.deleted
+                    if not present:
+                        return
+        except TimeoutError:
+            raise TookTooLongError(f"{resource.plural} {name} was still there after {limit:g} s") from None
+        finally:
+            await changes.aclose()
+
+    async def ready(self, *names: str, limit: float = 60) -> list[Document]:
+        """Return these APMatrix objects once each is Ready at its newest generation."""
+        return await asyncio.gather(
+            *(self.until(MATRICES, name, is_ready, "Ready", limit=limit) for name in names)
+        )
+
+    async def reported(self, *names: str, limit: float = 60) -> list[Document]:
+        """Return these APNodes once their agents have reported and are Ready."""
+        waits = (
+            self.until(APNODES, n, lambda d: condition(d, "Ready") == "True", "Ready", limit=limit) for n in names
+        )
+        return await asyncio.gather(*waits)
+
+
+def condition(document: Document, kind: str) -> str:
+    """Return the status of a condition, the empty text when there is none."""
+    found: list[dict[str, Any]] = (document.get("status") or {}).get("conditions") or []
+    return next((str(c["status"]) for c in found if c["type"] == kind), "")
+
+
+def is_ready(document: Document) -> bool:
+    """Tell whether an APMatrix is Ready, as it is now and not as it was before an edit."""
+    generation = document["metadata"].get("generation")
+    observed = (document.get("status") or {}).get("observedGeneration")
+    return observed == generation and condition(document, "Ready") == "True"
+
+
+def matrix(name: str, **spec: object) -> Document:
+    """Return an APMatrix document."""
+    return {
+        "apiVersion": MATRICES.api_version,
+        "kind": "APMatrix",
+        "metadata": {"name": name},
+        "spec": spec,
+    }

@@ -1,0 +1,53 @@
+"""``python -m vfio_ap_sim.demo``: what ``make demo`` runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+
+from vfio_ap_sim.cluster import TookTooLongError
+from vfio_ap_sim.controlplane import LauncherError
+from vfio_ap_sim.demo.play import play
+from vfio_ap_sim.demo.proof import MismatchError
+from vfio_ap_sim.demo.stage import Stage
+
+
+def main() -> int:
+    """Run the demo; return 0 when everything was as it should be, 1 when not, 130 when interrupted."""
+    parser = argparse.ArgumentParser(prog="make demo", description="The product from nothing, on simulated nodes.")
+    parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C, to play with")
+    options = parser.parse_args()
+    stage = Stage()
+    try:
+        asyncio.run(_run(stage, keep=options.keep))
+    except (MismatchError, TookTooLongError, LauncherError, RuntimeError) as error:
+        stage.fail(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print("demo: ok", flush=True)
+    return 0
+
+
+async def _run(stage: Stage, *, keep: bool) -> None:
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def interrupt() -> None:
+        interrupted.set()
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    try:
+        await play(stage, keep=keep, interrupted=interrupted)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
