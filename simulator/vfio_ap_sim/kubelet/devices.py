@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -122,9 +122,14 @@ class DeviceManager(RegistrationBase):
             allocatable[name] = sum(resource.devices.values())
         return capacity, allocatable
 
-    def acknowledge_removed(self) -> None:
-        """Say no more of resources that are gone: their zero was written once, as the kubelet does."""
-        self._removed.clear()
+    @property
+    def removed(self) -> frozenset[str]:
+        """Resources that are gone and whose zero was not acknowledged."""
+        return frozenset(self._removed)
+
+    def acknowledge(self, removed: Collection[str]) -> None:
+        """Say no more of these removed resources: their zero was written once, as the kubelet does."""
+        self._removed -= {*removed}
 
     async def Register(self, stream: Stream[pb.RegisterRequest, pb.Empty]) -> None:
         """Take a plugin in: check its request, dial it, and answer."""

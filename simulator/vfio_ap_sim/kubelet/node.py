@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -73,18 +73,18 @@ class NodeKeeper:
 
     async def publish(self, *, force: bool = False) -> bool:
         """Write the status if it changed, or if ``force``; return whether it was written. Raises ApiError."""
-        capacity, allocatable = self._devices.capacity()
-        resources = {
-            "capacity": {**self._zeroed, **self._knobs.capacity, **_quantities(capacity)},
-            "allocatable": {**self._zeroed, **self._knobs.capacity, **_quantities(allocatable)},
-        }
-        if resources == self._published and not force:
+        removed = self._devices.removed
+        zeros = {**self._zeroed, **dict.fromkeys(removed, "0")}
+        kinds = zip(("capacity", "allocatable"), self._devices.capacity(), strict=True)
+        resources = {kind: {**self._knobs.capacity, **_quantities(counts, removed)} for kind, counts in kinds}
+        if resources == self._published and not zeros and not force:
             return False
-        patch = {"metadata": {"uid": self._uid}, "status": {**self._about(), **resources}}
+        status = self._about() | {kind: {**zeros, **values} for kind, values in resources.items()}
+        patch = {"metadata": {"uid": self._uid}, "status": status}
         await self._client.request("PATCH", NODES.path(self._name, "status"), body=patch, content_type=STRATEGIC)
         self._published = resources
         self._zeroed = {}
-        self._devices.acknowledge_removed()
+        self._devices.acknowledge(removed)
         return True
 
     async def keep_status(self) -> None:
@@ -160,5 +160,5 @@ class NodeKeeper:
         }
 
 
-def _quantities(counts: Mapping[str, int]) -> dict[str, str]:
-    return {name: str(count) for name, count in counts.items()}
+def _quantities(counts: Mapping[str, int], without: Collection[str]) -> dict[str, str]:
+    return {name: str(count) for name, count in counts.items() if name not in without}

@@ -62,7 +62,9 @@ async def test_a_lost_plugin_keeps_its_capacity_for_a_while_and_leaves_a_zero_on
     await plugin.server.close()
     await bell.until(lambda: manager.capacity() == ({GPU: 2}, {GPU: 0}))
     await bell.until(lambda: manager.capacity() == ({GPU: 0}, {GPU: 0}))
-    manager.acknowledge_removed()
+    manager.acknowledge({"example.com/other"})
+    assert manager.removed == {GPU}
+    manager.acknowledge({GPU})
     assert manager.capacity() == ({}, {})
     await manager.stop()
 
