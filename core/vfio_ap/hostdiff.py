@@ -1,0 +1,86 @@
+"""What changed on a host between two readings, for people. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vfio_ap.hostview import HostView
+from vfio_ap.idset import IdSet
+
+
+@dataclass(frozen=True, slots=True)
+class HostChange:
+    """One thing that is different."""
+
+    kind: str
+    """``MdevMade``, ``MdevRemoved``, ``MdevChanged``, ``MdevUse``, ``Masks``, ``Adapter`` or ``Queues``."""
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.text}"
+
+
+def changes(old: HostView, new: HostView) -> list[HostChange]:
+    """Return what is different in the newer reading."""
+    return [*_mdevs(old, new), *_masks(old, new), *_adapters(old, new), *_queues(old, new)]
+
+
+def _mdevs(old: HostView, new: HostView) -> list[HostChange]:
+    found = []
+    for uuid in sorted({*old.mdevs, *new.mdevs}):
+        before, after = old.mdevs.get(uuid), new.mdevs.get(uuid)
+        if after is None:
+            found.append(HostChange("MdevRemoved", uuid, "is gone"))
+        elif before is None:
+            found.append(HostChange("MdevMade", uuid, f"is there, with {after.matrix or 'unknown queues'}"))
+        else:
+            if before.matrix != after.matrix:
+                text = f"holds {after.matrix or 'unknown queues'}, held {before.matrix or 'unknown queues'}"
+                found.append(HostChange("MdevChanged", uuid, text))
+            if before.guest != after.guest:
+                text = f"gives guests {after.guest or 'unknown'}, gave {before.guest or 'unknown'}"
+                found.append(HostChange("MdevChanged", uuid, text))
+            if before.in_use != after.in_use:
+                text = f"is in use by {after.user}" if after.in_use else "is not in use any more"
+                found.append(HostChange("MdevUse", uuid, text))
+    return found
+
+
+def _masks(old: HostView, new: HostView) -> list[HostChange]:
+    found = []
+    for file, before, after in (
+        ("apmask", old.masks.adapters, new.masks.adapters),
+        ("aqmask", old.masks.domains, new.masks.domains),
+    ):
+        if released := before - after:
+            found.append(HostChange("Masks", file, f"{released} left the host"))
+        if returned := after - before:
+            found.append(HostChange("Masks", file, f"{returned} came back to the host"))
+    return found
+
+
+def _adapters(old: HostView, new: HostView) -> list[HostChange]:
+    found = []
+    for number in sorted({*old.adapters, *new.adapters}):
+        before, after = old.adapters.get(number), new.adapters.get(number)
+        if before is None or after is None:
+            found.append(HostChange("Adapter", f"adapter {number}", "appeared" if after else "went away"))
+        elif (before.state, before.type) != (after.state, after.type):
+            text = f"is {after.type} {after.state}, was {before.type} {before.state}"
+            found.append(HostChange("Adapter", f"adapter {number}", text))
+    return found
+
+
+def _queues(old: HostView, new: HostView) -> list[HostChange]:
+    """Group queues that went from one driver to another by adapter."""
+    moved: dict[tuple[int, str], int] = {}
+    for apqn, queue in new.queues.items():
+        before = old.queues.get(apqn)
+        if before is None or before.driver != queue.driver:
+            text = f"with {queue.driver or 'no driver'} now"
+            moved[apqn.adapter, text] = moved.get((apqn.adapter, text), 0) | 1 << apqn.domain
+    return [
+        HostChange("Queues", f"adapter {adapter}", f"domains {IdSet(bits)} are {text}")
+        for (adapter, text), bits in sorted(moved.items())
+    ]

@@ -1,0 +1,187 @@
+"""``vfio-ap-agent``: the agent on a plain KVM host, and the entry of the agent in a cluster.
+
+Exit codes: 0 the host is as wished (or could be read); 1 part of the wish was refused or failed, and the output
+says which; 2 the command line or the desired file is wrong; 3 the host cannot be read, or has no AP bus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from vfio_ap import grid
+from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.hostdiff import changes
+from vfio_ap.hostreport import MdevReport
+from vfio_ap.hostview import HostView
+from vfio_ap.hostwish import HostPlan
+from vfio_ap.matrix import Matrix
+from vfio_ap_agent import render, status
+from vfio_ap_agent.apply import Applier, Outcome
+from vfio_ap_agent.arguments import parser
+from vfio_ap_agent.desired import Desired, load
+from vfio_ap_agent.host.client import LanedHost, open_host
+from vfio_ap_agent.host.events import kernel_log, uevents
+from vfio_ap_agent.inventory import read_host
+from vfio_ap_agent.lock import DEFAULT as DEFAULT_LOCK
+from vfio_ap_agent.samples import Samples
+from vfio_ap_agent.statedir import OursFile, StateDir
+from vfio_ap_agent.triggers import Triggers
+
+OK, REFUSED, USAGE, NO_HOST = 0, 1, 2, 3
+_PERIOD = 60.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = parser(__doc__).parse_args(argv)
+    if args.command == "run":
+        from vfio_ap_agent.cluster.run import run_agent  # only here: a plain host has no cluster packages
+
+        return run_agent(args, lock_of(args))
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s"
+    )
+    try:
+        desired = load(args.desired) if args.command in ("plan", "apply") else Desired()
+    except RefusedError as error:
+        print(f"vfio-ap-agent: {render.refusal(error.refusal)}", file=sys.stderr)
+        return USAGE
+    try:
+        return asyncio.run(_command(args, desired))
+    except KeyboardInterrupt:
+        return OK
+    except RefusedError as error:
+        text = render.refusal(error.refusal)
+    except TimeoutError:
+        text = "the host does not answer; a queue reset may take long, or a read hangs in the kernel"
+    except OSError as error:
+        text = f"cannot reach the host: {error}"
+    print(f"vfio-ap-agent: {text}", file=sys.stderr)
+    return NO_HOST
+
+
+def lock_of(args: argparse.Namespace) -> Path | None:
+    """Return the lock file to use: only the real host is shared with other tools."""
+    if args.lock_file == "none" or (args.lock_file is None and args.sysfs):
+        return None
+    return Path(args.lock_file) if args.lock_file else DEFAULT_LOCK
+
+
+async def _command(args: argparse.Namespace, desired: Desired) -> int:
+    host = open_host(args.sysfs)
+    try:
+        state = StateDir(args.state_dir)
+        ours, samples = OursFile(state), Samples(state)
+        for problem in state.problems:
+            print(f"vfio-ap-agent: {render.refusal(problem)}", file=sys.stderr)
+        if args.command == "inventory":
+            view = await read_host(host)
+            _show_inventory(args, view, samples)
+            return OK
+        if args.command == "watch":
+            await _watch(args, host)
+            return OK
+        applier = Applier(host, ours, samples, lock_of(args))
+        dry = args.command == "plan" or args.dry_run
+        outcome = await (applier.inspect(desired.wish) if dry else applier.apply(desired.wish))
+        _show_outcome(args, desired, outcome, samples, dry=dry)
+        refused = bool(outcome.plan.refusals) or outcome.problem is not None or bool(desired.problems)
+        unready = not dry and any(r.state in ("Failed", "Pending", "Incomplete") for r in outcome.reports)
+        return REFUSED if refused or unready else OK
+    finally:
+        await host.close()
+
+
+def _show_inventory(args: argparse.Namespace, view: HostView, samples: Samples) -> None:
+    if args.output == "human":
+        sys.stdout.write(render.inventory(view, {}, shutil.get_terminal_size((110, 40)).columns))
+        return
+    foreign = [
+        MdevReport(m.uuid, "", "Foreign", m.matrix or Matrix(), m.guest or Matrix(), m.in_use, m.group)
+        for m in view.mdevs.values()
+    ]
+    _document(args.output, status.build(view, HostPlan(), foreign, samples))
+
+
+def _show_outcome(
+    args: argparse.Namespace, desired: Desired, outcome: Outcome, samples: Samples, *, dry: bool
+) -> None:
+    if args.output != "human":
+        document = status.build(outcome.view, outcome.plan, outcome.reports, samples)
+        document["steps"] = [str(step) for step in (outcome.plan.steps if dry else outcome.done)]
+        document["problems"] = [str(problem) for problem in _problems(desired, outcome)]
+        _document(args.output, document)
+        return
+    names = {mdev.uuid: mdev.name for mdev in desired.wish.mdevs}
+    print(render.steps(outcome.plan.steps if dry else outcome.done, done=not dry))
+    print()
+    print(render.reports(outcome.reports))
+    if text := render.release(outcome.plan.release):
+        print(f"\n{text}")
+    if not dry:
+        print()
+        sys.stdout.write(grid.render(outcome.view, names=names, width=shutil.get_terminal_size((110, 40)).columns))
+    for problem in _problems(desired, outcome):
+        print(f"vfio-ap-agent: {render.refusal(problem)}", file=sys.stderr)
+
+
+def _problems(desired: Desired, outcome: Outcome) -> list[Refusal]:
+    """Return what no device's own line tells."""
+    told = {report.note for report in outcome.reports}
+    found = [*desired.problems, *([outcome.problem] if outcome.problem else [])]
+    return [problem for problem in dict.fromkeys(found) if problem not in told]
+
+
+def _document(form: str, document: dict[str, Any]) -> None:
+    if form == "json":
+        print(json.dumps(document, indent=2))
+    else:
+        sys.stdout.write(yaml.safe_dump(document, sort_keys=False))
+
+
+async def _watch(args: argparse.Namespace, host: LanedHost) -> None:
+    """Print changes and kernel log lines until interrupted."""
+    triggers = Triggers(_PERIOD)
+    view = await read_host(host)
+    if args.output == "human":
+        sys.stdout.write(render.inventory(view, {}, shutil.get_terminal_size((110, 40)).columns))
+        sys.stdout.flush()
+
+    async def log_lines() -> None:
+        async for line in kernel_log(args.sysfs):
+            if "vfio_ap" in line.text:
+                _say(args.output, {"kernel": line.text}, f"kernel: {line.text}")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(triggers.follow(uevents(args.sysfs)))
+        group.create_task(log_lines())
+        while True:
+            await triggers.wait()
+            with contextlib.suppress(RefusedError, TimeoutError, ConnectionError):
+                old, view = view, await read_host(host)
+                for change in changes(old, view):
+                    document = {"kind": change.kind, "subject": change.subject, "text": change.text}
+                    _say(args.output, document, str(change))
+
+
+def _say(form: str, document: dict[str, str], text: str) -> None:
+    if form == "human":
+        print(text, flush=True)
+    elif form == "json":
+        print(json.dumps(document), flush=True)
+    else:
+        print(yaml.safe_dump([document]), end="", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""``APNode.status`` of a host: what was read, what became of the wish, and the keys that were sampled.
+
+A full machine stays under 64 KiB: queues are written as ranges of domains by adapter, each distinct set of keys
+once. Where every queue has keys of its own, sets are cut, the least used first, and their number is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from importlib import metadata
+from typing import Any
+
+from vfio_ap.hostreport import MdevReport
+from vfio_ap.hostview import GUEST_DRIVER, HOST_DRIVER, HostView
+from vfio_ap.hostwish import HostPlan
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Apqn
+from vfio_ap_agent.samples import Samples
+from vfio_ap_api import apnode
+
+SIZE_LIMIT = 62 * 1024
+"""Bytes of JSON that a status may take, conditions included."""
+_RESERVE = 6 * 1024
+"""Of which conditions and metadata may take this much."""
+
+
+def build(
+    view: HostView,
+    plan: HostPlan,
+    reports: Iterable[MdevReport],
+    samples: Samples,
+    *,
+    offered: Collection[str] = (),
+) -> dict[str, Any]:
+    """Return the status document but for conditions, ``observedGeneration`` and the state's one word."""
+    by_driver = view.by_driver()
+    uses, patterns = _keys(view, samples)
+    adapters = [
+        _adapter(view, by_driver, number, samples, uses.get(number, {})) for number in sorted(view.adapters)
+    ]
+    mdevs = [_mdev(report, report.uuid in offered) for report in reports]
+    sets = [apnode.KeySet(name=name, patterns=keys) for name, keys in patterns.items()]
+    kernel, release = view.kernel, plan.release
+    status = apnode.APNodeStatus(
+        agent_version=version(),
+        machine=apnode.Machine(id=view.machine.id, model=view.machine.model, lpar=view.machine.lpar),
+        kernel=apnode.Kernel(
+            release=kernel.release,
+            features=list(kernel.features),
+            live_migration=kernel.live_migration,
+            queue_control=kernel.queue_control,
+            max_adapter=kernel.max_adapter,
+            max_domain=kernel.max_domain,
+        ),
+        usage_domains=str(view.present.domains),
+        control_domains=str(view.present.control_domains),
+        masks=apnode.HostMasksStatus(
+            adapters=str(view.masks.adapters),
+            domains=str(view.masks.domains),
+            along=[apnode.AlongQueues(adapter=a, domains=str(d)) for a, d in (release.along if release else ())],
+            along_count=release.along_count if release else 0,
+            exact=release.exact if release else True,
+            at_least=release.at_least if release else 0,
+        ),
+        adapters=adapters,
+        key_sets=sets,
+        mdevs=mdevs,
+        host_queues=_count(by_driver.get(HOST_DRIVER, {})),
+        guest_queues=_count(by_driver.get(GUEST_DRIVER, {})),
+        driverless_queues=_count(by_driver.get("", {})),
+        summary={"adapters": _adapters_text(view), "mdevs": _mdevs_text(mdevs)},
+    )
+    document = status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    counts = {name: document.get(name, 0) for name in ("hostQueues", "guestQueues", "driverlessQueues")}
+    return _fit({**document, **counts})
+
+
+def version() -> str:
+    """Return the agent's version, empty where it is not installed as a package."""
+    try:
+        return metadata.version("vfio-ap-agent")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _count(rows: dict[int, IdSet]) -> int:
+    return sum(len(domains) for domains in rows.values())
+
+
+def _adapters_text(view: HostView) -> str:
+    ids = IdSet.from_ids(view.adapters)
+    return f"{ids} ({len(ids)})" if ids else "none"
+
+
+def _mdevs_text(mdevs: list[apnode.MdevStatus]) -> str:
+    wanted = [mdev for mdev in mdevs if mdev.state not in ("Foreign", "Leaving")]
+    text = f"{sum(mdev.state == 'Ready' for mdev in wanted)}/{len(wanted)}"
+    for state in ("Leaving", "Foreign"):
+        if number := sum(mdev.state == state for mdev in mdevs):
+            text += f" +{number} {state.lower()}"
+    return text
+
+
+def _adapter(
+    view: HostView,
+    by_driver: dict[str, dict[int, IdSet]],
+    number: int,
+    samples: Samples,
+    uses: dict[tuple[str, bool], tuple[int, str]],
+) -> apnode.Adapter:
+    adapter = view.adapters[number]
+    sample = samples.adapters.get(number)
+    guest = by_driver.get(GUEST_DRIVER, {}).get(number, IdSet())
+    in_use = IdSet.from_ids(d for d in guest if view.queues[Apqn(number, d)].status == "in use")
+    return apnode.Adapter(
+        id=number,
+        type=adapter.type,
+        functions="" if adapter.functions is None else f"0x{adapter.functions:08X}",
+        serial=sample.serial if sample and sample.type == adapter.type else "",
+        state=adapter.state,
+        host=str(by_driver.get(HOST_DRIVER, {}).get(number, "")),
+        guest=str(guest),
+        driverless=str(by_driver.get("", {}).get(number, "")),
+        in_use=str(in_use),
+        keys=[
+            apnode.KeyUse(domains=str(IdSet(bits)), set=name, sampled=sampled)
+            for (name, _), (bits, sampled) in sorted(uses.items())
+        ],
+    )
+
+
+def _keys(
+    view: HostView, samples: Samples
+) -> tuple[dict[int, dict[tuple[str, bool], tuple[int, str]]], dict[str, dict[str, str]]]:
+    """Return uses by adapter, and patterns by name of the set.
+
+    The time of a sample is told only where the queue left the host since: what the host can read is current, and
+    a time that advances by itself would be a write to the API server at rest.
+    """
+    uses: dict[int, dict[tuple[str, bool], tuple[int, str]]] = {}
+    patterns: dict[str, dict[str, str]] = {}
+    names: dict[tuple[tuple[str, str], ...], str] = {}
+    for apqn, queue in view.queues.items():
+        sample = samples.queues.get(apqn)
+        if sample is None or not sample.keys:
+            continue
+        keys = tuple(sorted(sample.keys.items()))
+        name = names.get(keys)
+        if name is None:
+            name = names[keys] = "k" + hashlib.sha256(repr(keys).encode()).hexdigest()[:10]
+            patterns[name] = sample.keys
+        current = queue.driver == HOST_DRIVER
+        row = uses.setdefault(apqn.adapter, {})
+        bits, oldest = row.get((name, current), (0, "" if current else sample.time))
+        row[name, current] = bits | 1 << apqn.domain, oldest if current else min(oldest, sample.time)
+    return uses, patterns
+
+
+def _mdev(report: MdevReport, offered: bool) -> apnode.MdevStatus:
+    note = report.note
+    return apnode.MdevStatus(
+        uuid=report.uuid,
+        matrix=report.name,
+        adapters=str(report.matrix.adapters),
+        domains=str(report.matrix.domains),
+        control_domains=str(report.matrix.control_domains),
+        guest_adapters=str(report.guest.adapters),
+        guest_domains=str(report.guest.domains),
+        state=report.state,
+        offered=offered,
+        in_use=report.in_use,
+        reason=note.reason if note else "",
+        message=str(note)[:1024] if note else "",
+    )
+
+
+def _fit(document: dict[str, Any]) -> dict[str, Any]:
+    """Cut key sets until the document fits, those first that the fewest adapters use."""
+    room = SIZE_LIMIT - _RESERVE
+    size = _size(document)
+    if size <= room:
+        return document
+    used: dict[str, int] = {}
+    costs: dict[str, int] = {}
+    for adapter in document.get("adapters", ()):
+        for use in adapter.get("keys", ()):
+            used[use["set"]] = used.get(use["set"], 0) + 1
+            costs[use["set"]] = costs.get(use["set"], 0) + _size(use) + 1
+    sets = {item["name"]: _size(item) + 1 for item in document.get("keySets", ())}
+    kept = set(sets)
+    for name in sorted(sets, key=lambda name: (used.get(name, 0), name)):
+        if size <= room:
+            break
+        size -= sets[name] + costs.get(name, 0)
+        kept.discard(name)
+    document["keySets"] = [item for item in document["keySets"] if item["name"] in kept]
+    for adapter in document["adapters"]:
+        if "keys" in adapter:
+            adapter["keys"] = [use for use in adapter["keys"] if use["set"] in kept]
+    document["summary"]["keys"] = f"{len(kept)} of {len(sets)} key sets shown"
+    return document
+
+
+def _size(document: object) -> int:
+    return len(json.dumps(document, separators=(",", ":")))
