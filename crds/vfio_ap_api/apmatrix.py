@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
 from vfio_ap.matrix import Matrix
-from vfio_ap_api.base import ConditionList, IdList, Model, Observed, ids_of
-from vfio_ap_api.crd import Column, Kind
+from vfio_ap_api.base import ConditionList, IdList, Model, Observed, ids_of, worded
+from vfio_ap_api.crd import Column, Kind, Rule
 
-UUID_PATTERN = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_LABEL = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+Uuid: TypeAlias = Annotated[
+    str,
+    Field(
+        max_length=36,
+        pattern=_UUID,
+        json_schema_extra=worded(_UUID, "a UUID in lower case: 8-4-4-4-12 of 0-9 and a-f, with hyphens"),
+    ),
+]
 Placement = Literal["OnDemand", "Everywhere"]
 LabelMap = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)]
-NamespaceName = Annotated[str, Field(max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+NamespaceName: TypeAlias = Annotated[
+    str,
+    Field(
+        max_length=63,
+        pattern=_LABEL,
+        json_schema_extra=worded(_LABEL, "a namespace's name: at most 63 of a-z, 0-9 and -"),
+    ),
+]
 
 
 class APMatrixSpec(Model):
@@ -21,7 +37,11 @@ class APMatrixSpec(Model):
 
     adapters: Annotated[
         IdList,
-        Field(min_length=1, description="Adapters (0-255): numbers, '0x..' strings or ranges such as '4-7'."),
+        Field(
+            min_length=1,
+            description="Adapters (0-255): numbers, '0x..' strings or ranges such as '4-7'. "
+            "No leading zeros: YAML reads an unquoted 010 as 8.",
+        ),
     ]
     domains: Annotated[
         IdList,
@@ -31,7 +51,7 @@ class APMatrixSpec(Model):
         default_factory=list,
         description="Domains that the guest may administer. The usage domains are not included by themselves.",
     )
-    uuid: Annotated[str, Field(pattern=UUID_PATTERN)] | None = Field(
+    uuid: Uuid | None = Field(
         default=None,
         description="UUID of the mediated device, the same on every node, lower case. Assigned once and kept in "
         "status.uuid when it is left out. It never changes.",
@@ -120,27 +140,32 @@ KIND = Kind(
         Column("Namespaces", "string", ".spec.allowedNamespaces", priority=1),
     ),
     rules=(
-        (
+        Rule(
             "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
             "the name becomes part of a resource and a label: at most 63 of a-z, 0-9 and -, no dots",
+            ".metadata",
         ),
-        (
+        Rule(
             "!has(oldSelf.spec.uuid) || (has(self.spec.uuid) && self.spec.uuid == oldSelf.spec.uuid)",
             "spec.uuid never changes: VMs and nodes know the matrix by it; make a new APMatrix instead",
+            ".spec.uuid",
         ),
-        (
+        Rule(
             "!has(self.spec.uuid) || !has(self.status) || !has(self.status.uuid) || self.status.uuid == '' || "
             "self.spec.uuid == self.status.uuid",
             "spec.uuid differs from status.uuid, which was assigned already and never changes",
+            ".spec.uuid",
         ),
-        (
+        Rule(
             "!has(oldSelf.status) || !has(oldSelf.status.uuid) || oldSelf.status.uuid == '' || "
             "(has(self.status) && has(self.status.uuid) && self.status.uuid == oldSelf.status.uuid)",
             "status.uuid was assigned already and never changes",
+            ".status.uuid",
         ),
-        (
+        Rule(
             "!has(self.spec.adoptExisting) || !self.spec.adoptExisting || has(self.spec.uuid)",
             "spec.adoptExisting needs spec.uuid, the UUID of the existing device",
+            ".spec.adoptExisting",
         ),
     ),
 )

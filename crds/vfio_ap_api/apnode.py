@@ -12,7 +12,7 @@ from pydantic import Field
 
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
-from vfio_ap_api.apmatrix import UUID_PATTERN
+from vfio_ap_api.apmatrix import Uuid
 from vfio_ap_api.base import ConditionList, Model, Observed
 from vfio_ap_api.crd import Column, Kind
 
@@ -23,7 +23,7 @@ Ids = Annotated[str, Field(max_length=1024)]
 class DesiredMdev(Model):
     """One mediated device that the node shall hold."""
 
-    uuid: Annotated[str, Field(pattern=UUID_PATTERN)]
+    uuid: Uuid
     matrix: Annotated[str, Field(max_length=63, description="Name of the APMatrix.")]
     adapters: Ids
     domains: Ids

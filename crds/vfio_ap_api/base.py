@@ -22,6 +22,18 @@ ID_RULE = {
 """CEL rule of one element of an id list; ``vfio_ap.idset`` has the same grammar for what CEL cannot say."""
 
 
+NO_REPEAT = {
+    "rule": "self.all(a, self.exists_one(b, string(a) == string(b)))",
+    "message": "an id is named twice",
+}
+"""CEL rule of an id list; ids that meet in ranges or in another notation are refused by ``ids_of``."""
+
+
+def worded(pattern: str, message: str) -> dict[str, Any]:
+    """Return the schema extension that says a refused pattern in words; ``pattern`` has no single quotes."""
+    return {"x-kubernetes-validations": [{"rule": f"self.matches('{pattern}')", "message": message}]}
+
+
 class Model(BaseModel):
     """Base of all models: fields in camelCase, unknown ones refused, instances frozen."""
 
@@ -49,7 +61,11 @@ IdItem: TypeAlias = Annotated[
     ),
 ]
 IdList: TypeAlias = Annotated[
-    list[IdItem], Field(max_length=256, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    list[IdItem],
+    Field(
+        max_length=256,
+        json_schema_extra={"x-kubernetes-list-type": "atomic", "x-kubernetes-validations": [NO_REPEAT]},
+    ),
 ]
 
 

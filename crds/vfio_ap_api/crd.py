@@ -28,6 +28,16 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """A CEL rule of the whole object; one that names ``oldSelf`` holds for updates."""
+
+    rule: str
+    message: str
+    path: str = ""
+    """The field that an error names, such as ``.spec.uuid``; empty for the object."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """Everything that a CRD says beside its schema."""
 
@@ -36,8 +46,7 @@ class Kind:
     short_names: tuple[str, ...]
     namespaced: bool
     columns: tuple[Column, ...]
-    rules: tuple[tuple[str, str], ...] = ()
-    """CEL rules of the whole object, each with its message; those that name ``oldSelf`` hold for updates."""
+    rules: tuple[Rule, ...] = ()
 
     @property
     def name(self) -> str:
@@ -91,6 +100,10 @@ def _column(column: Column) -> dict[str, Any]:
     return document
 
 
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {"rule": rule.rule, "message": rule.message} | ({"fieldPath": rule.path} if rule.path else {})
+
+
 def _object_schema(kind: Kind) -> dict[str, Any]:
     schema = kind.model.model_json_schema(by_alias=True)
     definitions = schema.pop("$defs", {})
@@ -106,7 +119,7 @@ def _object_schema(kind: Kind) -> dict[str, Any]:
     _without_defaults(result["properties"]["status"])
     result["required"] = [name for name in result.get("required", []) if name == "spec"]
     if kind.rules:
-        result["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in kind.rules]
+        result["x-kubernetes-validations"] = [_rule(rule) for rule in kind.rules]
     return result
 
 
@@ -135,6 +148,9 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
         schema.pop(name, None)
     if isinstance(extra, dict):
         schema["additionalProperties"] = _structural(extra, definitions)
+    if "x-kubernetes-validations" in schema:
+        # The rule says the same in words; the API server would show the regular expression as well.
+        schema.pop("pattern", None)
     if "const" in schema:
         schema["enum"] = [schema.pop("const")]
     if "properties" in schema:
