@@ -102,6 +102,11 @@ class NodeView:
     """Matrices whose resource kubelet publishes as allocatable."""
 
     @property
+    def shape(self) -> tuple[object, ...]:
+        """Return what of a node, beside its labels, matters to a matrix that it does not hold."""
+        return (self.alive, self.max_adapter, self.max_domain, self.present)
+
+    @property
     def reported(self) -> bool:
         """Tell whether the node's agent has ever said what the node is."""
         return self.max_adapter is not None

@@ -6,7 +6,7 @@ Both are functions of matrices and nodes as they are now; nothing is remembered 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView, Placement
@@ -22,6 +22,34 @@ class Standing:
     reason: str = ""
     message: str = ""
     in_use: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Nodes that do not hold a matrix, may, and are alike in all that matters to it."""
+
+    like: NodeView
+    """Any one of them."""
+    names: tuple[str, ...]
+
+
+def standings(
+    matrix: MatrixView, refusal: Refusal | None, holders: Iterable[NodeView], groups: Iterable[Group]
+) -> tuple[list[Standing], int]:
+    """Return how the matrix stands on each node of which there is something to say, and how many can have it.
+
+    ``holders`` are the nodes with the matrix in their spec or with its device; the second value counts nodes that
+    are merely available.
+    """
+    found = [item for node in holders if (item := standing(node, matrix, refusal)) is not None]
+    available = 0
+    for group in groups:
+        item = standing(group.like, matrix, refusal)
+        if item is not None and item.state == "Available":
+            available += len(group.names)
+        elif item is not None:
+            found += [replace(item, node=name) for name in group.names]
+    return sorted(found, key=lambda item: item.node), available
 
 
 def desired_mdevs(

@@ -34,38 +34,43 @@ class Summary:
     conditions: tuple[Verdict, ...]
 
 
-def summarise(matrix: MatrixView, refusal: Refusal | None, standings: Sequence[Standing]) -> Summary:
-    """Return the summary of a matrix over its nodes, which come in the order of their names."""
+def summarise(
+    matrix: MatrixView, refusal: Refusal | None, standings: Sequence[Standing], available: int = 0
+) -> Summary:
+    """Return the summary of a matrix over its nodes, which come in the order of their names.
+
+    ``available`` counts further nodes of which there is nothing to say but that they can have it.
+    """
     fine = ("Ready", "Available") if matrix.placement is Placement.ON_DEMAND else ("Ready",)
-    good = sum(standing.state in fine for standing in standings)
+    good = available + sum(standing.state in fine for standing in standings)
+    chosen = available + len(standings)
     bad = next((s for s in standings if s.state == "Failed"), None)
     bad = bad or next((s for s in standings if s.state not in fine), None)
     used_by = ",".join(standing.node for standing in standings if standing.in_use)
     accepted = Verdict("Accepted", True, "Accepted", "")
     if refusal is not None:
         accepted = Verdict("Accepted", False, refusal.reason, f"{refusal.message}; {refusal.remedy}".rstrip("; "))
-    ready = _ready(matrix, accepted, standings, good, bad)
+    ready = _ready(matrix, accepted, used_by, good, chosen, bad)
     word = _word(matrix, accepted, ready, bad, bool(used_by))
-    return Summary(word, good, len(standings), used_by, (accepted, ready))
+    return Summary(word, good, chosen, used_by, (accepted, ready))
 
 
 def _ready(
-    matrix: MatrixView, accepted: Verdict, standings: Sequence[Standing], good: int, bad: Standing | None
+    matrix: MatrixView, accepted: Verdict, used_by: str, good: int, chosen: int, bad: Standing | None
 ) -> Verdict:
     if matrix.deleting:
-        used = [s.node for s in standings if s.in_use]
-        if used:
-            text = f"a guest on node {used[0]} uses it; it goes once the guest has stopped"
+        if used_by:
+            text = f"a guest on node {used_by} uses it; it goes once the guest has stopped"
             return Verdict("Ready", False, "DeletingInUse", text)
         return Verdict("Ready", False, "Deleting", "being taken off the nodes")
     if not accepted.status:
         return Verdict("Ready", False, accepted.reason, accepted.message)
-    if not standings:
+    if not chosen:
         return Verdict("Ready", False, "NoNodes", "no node with an AP bus has the labels of spec.nodeSelector")
-    enough = good > 0 if matrix.placement is Placement.ON_DEMAND else good == len(standings)
+    enough = good > 0 if matrix.placement is Placement.ON_DEMAND else good == chosen
     if enough:
         verb = "can have it" if matrix.placement is Placement.ON_DEMAND else "have it"
-        return Verdict("Ready", True, "Ready", f"{good} of {len(standings)} nodes {verb}")
+        return Verdict("Ready", True, "Ready", f"{good} of {chosen} nodes {verb}")
     assert bad is not None, "a node that is not good is bad"
     return Verdict("Ready", False, bad.reason, f"node {bad.node}: {bad.message}" if bad.message else "")
 

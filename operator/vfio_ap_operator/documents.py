@@ -44,6 +44,11 @@ def node_spec(name: str, node_uid: str, desired: Sequence[Desired]) -> dict[str,
     }
 
 
+def listed(document: dict[str, Any] | None) -> int:
+    """Return how many devices an APNode's spec lists, whether they make sense or not."""
+    return len(((document or {}).get("spec") or {}).get("mdevs") or [])
+
+
 def matrix_status(
     view: MatrixView,
     generation: int,

@@ -1,7 +1,8 @@
 """The operator's picture of the cluster: what the watches brought, and what must be looked at again.
 
 It holds compact views, knows which change touches what, and decides nothing. Documents come in, names of dirty
-matrices, nodes and namespaces come out.
+matrices, nodes and namespaces come out. At 1,000 nodes and 5,000 matrices a change costs what shares adapters, a
+UUID, a node or a namespace with it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import MatrixView, NodeView
+from vfio_ap.fleet import MatrixView, NodeView, Placement
+from vfio_ap.placement import Group
 from vfio_ap_operator import views
+from vfio_ap_operator.index import Index
 from vfio_ap_operator.settings import USE_LABEL
 
 
@@ -52,6 +55,8 @@ class Fleet:
     def __init__(self) -> None:
         self.matrices: dict[str, MatrixRecord] = {}
         self.nodes: dict[str, NodeRecord] = {}
+        self.views: dict[str, NodeView] = {}
+        """The nodes that have an AP bus."""
         self.namespaces: dict[str, frozenset[str]] = {}
         """By namespace, the matrices that its labels admit."""
         self.refusals: dict[str, Refusal] = {}
@@ -59,14 +64,48 @@ class Fleet:
         self.dirty_nodes: set[str] = set()
         self.dirty_namespaces: set[str] = set()
         self.wake = asyncio.Event()
+        self._rivalry: Index[int | str] = Index()
+        """Matrices by adapter and by UUID: two without a common key cannot contradict each other."""
+        self._placements: Index[Placement] = Index()
+        self._allowed: Index[str] = Index()
+        self._holding: Index[str] = Index()
+        """Nodes by name of a matrix in their spec and by UUID of a device that they hold."""
+        self._alike: Index[tuple[object, ...]] = Index()
+        """Nodes by what of them matters to a matrix that they do not hold."""
 
-    def views(self) -> dict[str, NodeView]:
-        """Return the nodes that have an AP bus, by name."""
-        return {name: record.view for name, record in self.nodes.items() if record.view is not None}
+    # -- questions
 
-    def standing(self) -> Iterable[MatrixView]:
-        """Return the matrices that are not refused."""
-        return (r.view for name, r in self.matrices.items() if name not in self.refusals)
+    def rivals(self, view: MatrixView) -> list[MatrixView]:
+        """Return the matrices that are not refused and could contradict this one."""
+        names = self._rivalry.find(*view.matrix.adapters, view.uuid or "none")
+        return [self.matrices[name].view for name in names if name not in self.refusals]
+
+    def holders(self, view: MatrixView) -> list[NodeView]:
+        """Return the nodes that have the matrix in their spec or its device, foreign ones too, by name."""
+        names = self._holding.find(view.name, view.uuid or "none")
+        return [self.views[name] for name in sorted(names)]
+
+    def groups(self, view: MatrixView) -> list[Group]:
+        """Return the nodes that do not hold the matrix and may, alike ones together."""
+        holding = self._holding.find(view.name, view.uuid or "none")
+        found = []
+        for _, members in self._alike.items():
+            names = members - holding
+            if view.selector:
+                names = {name for name in names if view.selects(self.views[name].labels)}
+            if names:
+                found.append(Group(self.views[next(iter(names))], tuple(sorted(names))))
+        return found
+
+    def concerning(self, node: NodeView) -> list[MatrixView]:
+        """Return the matrices that may have a device on the node."""
+        names = self._placements.find(Placement.EVERYWHERE) | {item.matrix for item in node.desired}
+        return [self.matrices[name].view for name in names & self.matrices.keys()]
+
+    def admitted(self, namespace: str) -> frozenset[str]:
+        """Return the matrices that a namespace may use now."""
+        names = self._allowed.find(namespace) - self.refusals.keys()
+        return frozenset(name for name in names if not self.matrices[name].view.deleting)
 
     # -- APMatrix
 
@@ -74,26 +113,21 @@ class Fleet:
         """Take in an APMatrix as it is now; an older state than the known one is ignored."""
         metadata = document["metadata"]
         name, known = metadata["name"], self.matrices.get(metadata["name"])
-        if (
-            known is not None
-            and int(known.version) >= int(metadata["resourceVersion"])
-            and known.uid == metadata["uid"]
-        ):
+        version = metadata["resourceVersion"]
+        if known is not None and known.uid == metadata["uid"] and int(known.version) >= int(version):
             return
         view = views.matrix_view(document)
-        record = MatrixRecord(
+        self.matrices[name] = MatrixRecord(
             view,
             metadata["uid"],
             int(metadata.get("generation", 0)),
-            metadata["resourceVersion"],
+            version,
             tuple(metadata.get("finalizers") or ()),
             document.get("status") or {},
         )
-        self.matrices[name] = record
+        self.dirty_matrices.add(name)
         if known is None or known.view != view:
             self._matrix_changed(name, known.view if known else None, view)
-        else:
-            self.dirty_matrices.add(name)
         self.wake.set()
 
     def forget_matrix(self, name: str) -> None:
@@ -106,20 +140,28 @@ class Fleet:
             self.wake.set()
 
     def _matrix_changed(self, name: str, old: MatrixView | None, new: MatrixView | None) -> None:
-        """Mark what a change of one matrix touches: its rivals, its nodes, its namespaces."""
-        self.dirty_matrices.add(name)
-        self.dirty_matrices |= set(self.refusals) & self.matrices.keys()
-        adapters = (old.matrix.adapters if old else None), (new.matrix.adapters if new else None)
-        for rival, record in self.matrices.items():
-            shared = any(ids is not None and ids & record.view.matrix.adapters for ids in adapters)
-            if shared or (new is not None and new.uuid and record.view.uuid == new.uuid):
-                self.dirty_matrices.add(rival)
-        for node, node_view in self.views().items():
-            selected = any(view is not None and view.selects(node_view.labels) for view in (old, new))
-            if selected or any(item.matrix == name for item in node_view.desired):
-                self.dirty_nodes.add(node)
+        """Index a matrix anew and mark what its change touches: rivals, nodes, namespaces."""
+        keys: set[int | str] = set()
         for view in (old, new):
-            self.dirty_namespaces |= view.namespaces if view else frozenset()
+            if view is not None:
+                keys |= {*view.matrix.adapters, view.uuid or "none"}
+                self.dirty_namespaces |= view.namespaces
+                self.touch_nodes(view)
+        self._rivalry.put(name, {*new.matrix.adapters, new.uuid or "none"} if new else ())
+        self._placements.put(name, {new.placement} if new else ())
+        self._allowed.put(name, new.namespaces if new else ())
+        self.dirty_matrices |= self._rivalry.find(*keys - {"none"})
+        self.dirty_matrices |= self.refusals.keys() & self.matrices.keys()
+
+    def touch_nodes(self, view: MatrixView) -> None:
+        """Mark the nodes whose spec may change with the matrix."""
+        self.dirty_nodes |= self._holding.find(view.name, view.uuid or "none")
+        if view.placement is Placement.EVERYWHERE:
+            self.dirty_nodes |= (
+                {name for name, node in self.views.items() if view.selects(node.labels)}
+                if view.selector
+                else self.views.keys()
+            )
 
     # -- nodes
 
@@ -159,20 +201,18 @@ class Fleet:
 
     def _refresh(self, record: NodeRecord, document: dict[str, Any] | None = None) -> None:
         old = record.view
+        alive = record.ready and record.heard
         if record.document is None:
             record.view = None
         elif document is None and old is not None:
             record.view = dataclasses.replace(
-                old,
-                labels=record.labels,
-                alive=record.ready and record.heard,
-                allocatable=record.allocatable,
+                old, labels=record.labels, alive=alive, allocatable=record.allocatable
             )
         else:
             record.view = views.node_view(
                 document or record.document,
                 labels=record.labels,
-                ready=record.ready and record.heard,
+                ready=alive,
                 allocatable=record.allocatable,
             )
         if record.document is None and not record.uid:
@@ -182,9 +222,14 @@ class Fleet:
             self.wake.set()
 
     def _node_changed(self, name: str, old: NodeView | None, new: NodeView | None) -> None:
-        if new is not None:
+        if new is None:
+            self.views.pop(name, None)
+        else:
+            self.views[name] = new
             self.dirty_nodes.add(name)
-        if old is None or new is None or _shape(old) != _shape(new):
+        self._holding.put(name, {*(item.matrix for item in new.desired), *new.mdevs} if new else ())
+        self._alike.put(name, {new.shape} if new else ())
+        if old is None or new is None or (old.shape, old.labels) != (new.shape, new.labels):
             self.dirty_matrices |= self.matrices.keys()
             return
         touched = {item.matrix for view in (old, new) for item in view.desired} | (
@@ -192,9 +237,7 @@ class Fleet:
         )
         uuids = old.mdevs.keys() | new.mdevs.keys()
         changed = {uuid for uuid in uuids if old.mdevs.get(uuid) != new.mdevs.get(uuid)}
-        for matrix, record in self.matrices.items():
-            if matrix in touched or record.view.uuid in changed:
-                self.dirty_matrices.add(matrix)
+        self.dirty_matrices |= (touched & self.matrices.keys()) | self._rivalry.find(*changed)
 
     # -- namespaces
 
@@ -204,7 +247,7 @@ class Fleet:
         if "deletionTimestamp" in metadata:
             self.forget_namespace(metadata["name"])
             return
-        labels = metadata.get("labels") or {}
+        labels: Iterable[str] = metadata.get("labels") or {}
         admitted = frozenset(key.removeprefix(USE_LABEL) for key in labels if key.startswith(USE_LABEL))
         if self.namespaces.get(metadata["name"]) != admitted:
             self.namespaces[metadata["name"]] = admitted
@@ -214,8 +257,3 @@ class Fleet:
     def forget_namespace(self, name: str) -> None:
         """Drop a Namespace that is gone."""
         self.namespaces.pop(name, None)
-
-
-def _shape(view: NodeView) -> tuple[object, ...]:
-    """Return what of a node matters to matrices that it does not hold."""
-    return (view.labels, view.alive, view.max_adapter, view.max_domain, view.present)

@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from vfio_ap.conflicts import refusal_of
-from vfio_ap.fleet import Desired, MatrixView, NodeView
-from vfio_ap.placement import Standing, desired_mdevs, standing
+from vfio_ap.fleet import MatrixView
+from vfio_ap.placement import Standing, desired_mdevs, standings
 from vfio_ap.summary import Summary, summarise
 from vfio_ap_api import apmatrix, apnode
 from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Resource
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_operator import documents
-from vfio_ap_operator.fleet import Fleet, MatrixRecord, NodeRecord
+from vfio_ap_operator.fleet import Fleet, MatrixRecord
 from vfio_ap_operator.settings import FINALIZER
 
 _LOG = logging.getLogger(__name__)
@@ -87,26 +87,23 @@ class Reconciler:
     def _judge(self) -> None:
         """Decide anew for each dirty matrix whether another one stands in its way, the stronger ones first."""
         fleet = self._fleet
-        nodes = fleet.views()
         dirty = [fleet.matrices[name].view for name in fleet.dirty_matrices & fleet.matrices.keys()]
         for view in sorted(dirty, key=MatrixView.precedence):
             before = fleet.refusals.pop(view.name, None)
-            refusal = refusal_of(view, fleet.standing(), nodes)
+            refusal = refusal_of(view, fleet.rivals(view), fleet.views)
             if refusal is not None:
                 fleet.refusals[view.name] = refusal
             if (refusal is None) != (before is None):
-                fleet.dirty_nodes |= {n for n, node in nodes.items() if view.selects(node.labels)}
+                fleet.touch_nodes(view)
                 fleet.dirty_namespaces |= view.namespaces
 
-    def _placed(self, name: str) -> list[NodeView]:
-        """Return the nodes that have the matrix in their spec or its device in their status."""
-        uuid = self._fleet.matrices[name].view.uuid
-        return [
-            node
-            for node in self._fleet.views().values()
-            if any(item.matrix == name for item in node.desired)
-            or (uuid in node.mdevs and node.mdevs[uuid].state != "Foreign")
-        ]
+    def _placed(self, view: MatrixView) -> bool:
+        """Tell whether a node has the matrix in its spec or a device of ours for it in its status."""
+        for node in self._fleet.holders(view):
+            held = node.mdevs.get(view.uuid)
+            if any(item.matrix == view.name for item in node.desired) or (held and held.state != "Foreign"):
+                return True
+        return False
 
     # -- APMatrix, before any node hears of it
 
@@ -130,7 +127,7 @@ class Reconciler:
     async def _let_go(self, name: str, record: MatrixRecord) -> None:
         """Remove the finalizer once no node holds a device and no namespace label admits the matrix."""
         fleet = self._fleet
-        if FINALIZER not in record.finalizers or self._placed(name):
+        if FINALIZER not in record.finalizers or self._placed(record.view):
             return
         labelled = [namespace for namespace, admitted in fleet.namespaces.items() if name in admitted]
         for namespace in labelled:
@@ -152,42 +149,26 @@ class Reconciler:
         record = self._fleet.nodes[name]
         if record.view is None or not record.uid:
             return
-        matrices = [m.view for m in self._fleet.matrices.values() if m.status.get("uuid") or m.view.deleting]
-        desired = desired_mdevs(record.view, matrices, self._fleet.refusals)
-        if desired == record.view.desired and not self._foreign_entries(record, desired):
+        matrices = self._fleet.concerning(record.view)
+        secured = [m for m in matrices if self._fleet.matrices[m.name].status.get("uuid") or m.deleting]
+        desired = desired_mdevs(record.view, secured, self._fleet.refusals)
+        if desired == record.view.desired and documents.listed(record.document) == len(desired):
             return
         body = documents.node_spec(name, record.uid, desired)
-        if self._foreign_entries(record, desired):
-            # Server-side apply leaves entries that another manager owns; the list is the operator's alone.
-            await self._events.post(
-                {**body, "metadata": record.document["metadata"] if record.document else {}},
-                "Warning",
-                "SpecOverwritten",
-                "somebody else wrote spec.mdevs; it is derived from APMatrix objects and was set back",
-            )
-            await self._client.merge(APNODES, name, {"spec": body["spec"]})
         answer = await self._client.apply(APNODES, body)
+        if documents.listed(answer) != len(desired):
+            # Server-side apply leaves entries that another manager made; the list is the operator's alone.
+            text = "somebody else wrote spec.mdevs; it follows from the APMatrix objects and was set back"
+            await self._events.post(answer, "Warning", "SpecOverwritten", text)
+            answer = await self._client.merge(APNODES, name, {"spec": body["spec"]})
         self._fleet.observe_apnode(answer)
-
-    def _foreign_entries(self, record: NodeRecord, desired: Iterable[Desired]) -> bool:
-        listed = ((record.document or {}).get("spec") or {}).get("mdevs") or []
-        ours = {item.uuid for item in desired} | {
-            item.uuid for item in (record.view.desired if record.view else ())
-        }
-        known = {record.view.uuid for record in self._fleet.matrices.values()}
-        return any(item.get("uuid") not in ours & known for item in listed)
 
     # -- namespaces
 
     async def _label_namespace(self, name: str) -> None:
         """Write the labels that admit matrices to a namespace, if they are not what they shall be."""
         fleet = self._fleet
-        wanted = frozenset(
-            matrix
-            for matrix, record in fleet.matrices.items()
-            if name in record.view.namespaces and not record.view.deleting and matrix not in fleet.refusals
-        )
-        if patch := documents.namespace_labels(fleet.namespaces[name], wanted):
+        if patch := documents.namespace_labels(fleet.namespaces[name], fleet.admitted(name)):
             fleet.observe_namespace(await self._client.merge(NAMESPACES, name, patch))
 
     # -- status, last
@@ -196,20 +177,20 @@ class Reconciler:
         """Write a matrix's status if it says something else than what is known now."""
         fleet = self._fleet
         record, refusal = fleet.matrices[name], fleet.refusals.get(name)
-        found = [standing(node, record.view, refusal) for _, node in sorted(fleet.views().items())]
-        standings = [item for item in found if item is not None]
-        summary = summarise(record.view, refusal, standings)
+        view = record.view
+        found, available = standings(view, refusal, fleet.holders(view), fleet.groups(view))
+        summary = summarise(view, refusal, found, available)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        status = documents.matrix_status(record.view, record.generation, record.status, summary, standings, now)
+        status = documents.matrix_status(view, record.generation, record.status, summary, found, now)
         if status == record.status:
             return
         answer = await self._client.apply(
             MATRICES, documents.matrix_with_status(name, status), subresource="status"
         )
-        await self._announce(record, summary, standings)
+        await self._announce(record, summary, found)
         fleet.observe_matrix(answer)
 
-    async def _announce(self, record: MatrixRecord, summary: Summary, standings: Iterable[Standing]) -> None:
+    async def _announce(self, record: MatrixRecord, summary: Summary, found: Iterable[Standing]) -> None:
         """Post an Event when the state's word changed."""
         if record.status.get("state") == summary.state:
             return
@@ -222,6 +203,6 @@ class Reconciler:
         trouble = summary.state.startswith(("Refused", "Failed", "Degraded"))
         message = ready.message
         if trouble and ready.status:
-            bad = next(s for s in standings if s.state in ("Failed", "Refused"))
+            bad = next(s for s in found if s.state in ("Failed", "Refused"))
             message = f"node {bad.node}: {bad.message}"
         await self._events.post(about, "Warning" if trouble else "Normal", ready.reason, message or summary.state)
