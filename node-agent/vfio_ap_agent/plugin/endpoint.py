@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 REGISTER_DEADLINE: Final = 10.0
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 30.0
-WATCH_GRACE: Final = 5.0
+WATCH_GRACE: Final = 2.0
 """Seconds without a watch after which the kubelet is taken to have dropped us."""
 RETIRE_GRACE: Final = 2.0
 """Seconds that watchers get to take the final, empty list."""
@@ -52,6 +52,7 @@ class Endpoint:
         self._unwatched = asyncio.Event()
         self._loss: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._trying = False
         self._complaint = ""
         self._health = grant.healthy
 
@@ -69,6 +70,11 @@ class Endpoint:
         """Offer this from now on."""
         self._health = grant.healthy
         self._service.offer(grant)
+
+    def try_now(self) -> None:
+        """Register without further delay, unless that is done or under way."""
+        if not (self.registered or self._trying):
+            self._wanted.set()
 
     def kubelet_appeared(self) -> None:
         """Register anew: a kubelet's socket was made."""
@@ -100,6 +106,7 @@ class Endpoint:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            self._trying = True
             try:
                 await self._register()
             except FileNotFoundError:
@@ -110,6 +117,8 @@ class Endpoint:
                 self._complain(f"the kubelet refused: {error.message or error.status.name}")
             except (OSError, ProtocolError, StreamTerminatedError) as error:
                 self._complain(f"the kubelet cannot be reached: {error}")
+            finally:
+                self._trying = False
             if self.registered:
                 delay = FIRST_DELAY
             elif self._kubelet.exists():

@@ -87,8 +87,7 @@ class PluginSet:
         """
         with DirectoryEvents(self._directory) as events:
             for endpoint in self._endpoints.values():
-                if not endpoint.registered:
-                    endpoint.kubelet_appeared()
+                endpoint.try_now()
             async for event in events:
                 if event.kind == "missed" or (event.kind == "appeared" and event.name == KUBELET_SOCKET):
                     for endpoint in self._endpoints.values():
