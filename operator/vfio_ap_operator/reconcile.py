@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import heapq
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -85,17 +86,34 @@ class Reconciler:
     # -- decisions that need more than one object
 
     def _judge(self) -> None:
-        """Decide anew for each dirty matrix whether another one stands in its way, the stronger ones first."""
+        """Decide anew for each dirty matrix whether another one stands in its way.
+
+        The stronger ones come first, because a verdict depends on those of stronger rivals only; where one turns,
+        its weaker rivals are judged too.
+        """
         fleet = self._fleet
-        dirty = [fleet.matrices[name].view for name in fleet.dirty_matrices & fleet.matrices.keys()]
-        for view in sorted(dirty, key=MatrixView.precedence):
-            before = fleet.refusals.pop(view.name, None)
+        queue = [
+            (fleet.matrices[name].view.precedence(), name) for name in fleet.dirty_matrices & fleet.matrices.keys()
+        ]
+        heapq.heapify(queue)
+        judged: set[str] = set()
+        while queue:
+            rank, name = heapq.heappop(queue)
+            if name in judged:
+                continue
+            judged.add(name)
+            view = fleet.matrices[name].view
+            before = fleet.refusals.pop(name, None)
             refusal = refusal_of(view, fleet.rivals(view), fleet.views)
             if refusal is not None:
-                fleet.refusals[view.name] = refusal
+                fleet.refusals[name] = refusal
             if (refusal is None) != (before is None):
                 fleet.touch_nodes(view)
                 fleet.dirty_namespaces |= view.namespaces
+                for rival in fleet.rivals(view):
+                    if rival.precedence() > rank:
+                        heapq.heappush(queue, (rival.precedence(), rival.name))
+        fleet.dirty_matrices |= judged
 
     def _placed(self, view: MatrixView) -> bool:
         """Tell whether a node has the matrix in its spec or a device of ours for it in its status."""
