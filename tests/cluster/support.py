@@ -28,6 +28,12 @@ class User:
     def create(self, document: dict[str, Any] | str, *args: str) -> str:
         return self.kubectl("create", "-f", "-", *args, document=document)
 
+    def apply_status(self, document: dict[str, Any], **status: Any) -> str:
+        """Write a status as the components do: one server-side apply, which reads nothing first."""
+        return self.kubectl(
+            "apply", "--server-side", "--subresource=status", "-f", "-", document={**document, "status": status}
+        )
+
     def get(self, *args: str) -> dict[str, Any]:
         return json.loads(self.kubectl("get", *args, "-o", "json"))
 
@@ -40,6 +46,15 @@ class User:
     def refused(self, document: dict[str, Any] | str, *args: str) -> str:
         """Create ``document``, which must fail, and return what the API server said."""
         return self.refusal("create", "-f", "-", *args, document=document)
+
+
+def bearer(plane: ControlPlane, name: str, token: str) -> User:
+    """Return whoever ``token`` belongs to; ``name`` is for the file."""
+    config = json.loads(plane.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token.strip()}
+    path = plane.run_dir / "kube" / f"{name}.kubeconfig"
+    path.write_text(json.dumps(config))
+    return User(plane, path)
 
 
 def until(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
