@@ -1,18 +1,20 @@
-"""``python -m vfio_ap_sim.controlplane``: get the binaries, or run a control plane in the foreground."""
+"""``python -m vfio_ap_sim.controlplane``: get the binaries, run one, or a control plane in the foreground."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from .binaries import default_binaries
 from .controlplane import ControlPlane
 from .errors import LauncherError
-from .tools import TOOLS
+from .tools import TOOLS, Tool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vfio_ap_sim.controlplane", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("binaries", help="get all binaries; print name, path and source of each")
+    run = commands.add_parser("run", help="get one binary and become it: run helm lint CHART")
+    # One argument that takes everything: whatever starts with a dash is the tool's
+    run.add_argument("call", nargs=argparse.REMAINDER, metavar="TOOL [ARG...]")
     up = commands.add_parser("up", help="run a control plane until Ctrl-C; print the path of its kubeconfig")
     up.add_argument("--run-dir", type=Path, help="folder of the run; a temporary one otherwise")
     up.add_argument("--keep", action="store_true", help="do not delete the folder at the end")
@@ -27,6 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "binaries":
             _binaries()
+        elif options.command == "run":
+            tools = {tool.name: tool for tool in TOOLS}
+            if not options.call or options.call[0] not in tools:
+                run.error(f"run takes one of {', '.join(tools)}, then its arguments")
+            _become(tools[options.call[0]], options.call[1:])
         else:
             asyncio.run(_up(options.run_dir, options.keep))
     except LauncherError as error:
@@ -43,6 +53,11 @@ def _binaries() -> None:
     for tool in TOOLS:
         found = binaries.get(tool)
         print(f"{found.name:{width}} -> {found.path} ({found.source})", flush=True)
+
+
+def _become(tool: Tool, arguments: Sequence[str]) -> NoReturn:
+    path = default_binaries().get(tool).path
+    os.execv(path, [str(path), *arguments])  # noqa: S606 - no shell is wanted
 
 
 async def _up(run_dir: Path | None, keep: bool) -> None:

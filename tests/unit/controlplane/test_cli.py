@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from vfio_ap_sim.controlplane.tools import TOOLS
 
 
@@ -36,3 +38,45 @@ def test_a_server_that_dies_at_start_is_an_error_and_leaves_nothing(tmp_path):
     assert "out of luck" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(temporary.iterdir()) == []
+
+
+ECHO = f"""#!{sys.executable} -IS
+import os, sys
+print(os.getpid(), sys.argv[1:])
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["lint", "--quiet", "--strict", "a chart"],
+        ["--help"],
+        ["-h"],
+        ["--", "binaries", "--", "-x"],
+        ["--run-dir=x", "up", ""],
+        [],
+    ],
+    ids=str,
+)
+def test_run_becomes_the_tool_with_its_arguments_untouched(tmp_path, arguments):
+    (tmp_path / "helm").write_text(ECHO)
+    (tmp_path / "helm").chmod(0o755)
+    command = [sys.executable, "-m", "vfio_ap_sim.controlplane", "run", "helm", *arguments]
+    environ = {**os.environ, "VFIO_AP_BIN_DIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        said, _ = process.communicate(timeout=60)
+    assert said == f"{process.pid} {arguments}\n"
+    assert process.returncode == 3
+
+
+@pytest.mark.parametrize("arguments", [[], ["podman"], ["--strict"]], ids=str)
+def test_run_without_a_tool_is_misuse(arguments):
+    done = run("run", *arguments)
+    assert done.returncode == 2
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_names_the_tools():
+    assert "run takes one of etcd, kube-apiserver" in run("run", "podman").stderr
