@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,6 +33,7 @@ _TRIES = 2
 
 
 _ROUNDS = 20
+Look = Callable[[HostView], Awaitable[None]]
 _RESTLESS = Refusal(
     "HostRestless", "host", "somebody else keeps changing what is being changed", "it is tried again later"
 )
@@ -88,18 +89,23 @@ class Applier:
         plan = plan_host(view, wish, ours)
         return Outcome(view, plan, report(view, wish, ours, plan))
 
-    async def apply(self, wish: Wish, known: Mapping[str, Matrix | None] | None = None) -> Outcome:
+    async def apply(
+        self, wish: Wish, known: Mapping[str, Matrix | None] | None = None, *, before: Look | None = None
+    ) -> Outcome:
         """Bring the host to the wish.
 
+        ``before`` sees the host as it was found, before anything is changed.
         ``known`` are devices that were ours by another record (an APNode's status) if ours was lost. Raises
         RefusedError when the host cannot be read whole or ours cannot be written down, and TimeoutError and
         ConnectionError as ``HostOps.run``; then nothing further was written.
         """
         async with self._turn:
-            return await self._apply(wish, known or {})
+            return await self._apply(wish, known or {}, before)
 
-    async def _apply(self, wish: Wish, known: Mapping[str, Matrix | None]) -> Outcome:
+    async def _apply(self, wish: Wish, known: Mapping[str, Matrix | None], before: Look | None) -> Outcome:
         now = await self._plan(wish, known, {})
+        if before is not None:
+            await before(now.view)
         if not now.plan.steps:
             return self._outcome(now, wish, None)
         problem = None

@@ -14,21 +14,21 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--sysfs",
-        default=os.environ.get("AP_SYSFS", ""),
+        default=os.environ.get("VFIO_AP_SYSFS", ""),
         metavar="DIR|unix:PATH",
-        help="a directory that stands for /sys, or a socket of the simulator (default: this host; $AP_SYSFS)",
+        help="a directory that stands for /sys, or a socket of the simulator (default: this host; $VFIO_AP_SYSFS)",
     )
     common.add_argument(
         "--state-dir",
         type=Path,
-        default=Path(os.environ.get("STATE_DIR", "/var/lib/vfio-ap-agent")),
-        help="where samples and the record of what is ours are kept (default: %(default)s; $STATE_DIR)",
+        default=Path(os.environ.get("VFIO_AP_STATE_DIR", "/var/lib/vfio-ap-agent")),
+        help="where samples and the record of what is ours are kept (default: %(default)s; $VFIO_AP_STATE_DIR)",
     )
     common.add_argument(
         "--lock-file",
-        default=os.environ.get("LOCK_FILE"),
+        default=os.environ.get("VFIO_AP_LOCK_FILE"),
         metavar="FILE|none",
-        help=f"lock shared with chzdev and mdevctl (default: {DEFAULT_LOCK} on this host, else none; $LOCK_FILE)",
+        help=f"lock shared with chzdev (default: {DEFAULT_LOCK} on this host, else none; $VFIO_AP_LOCK_FILE)",
     )
     common.add_argument("-v", "--verbose", action="store_true", help="log what is done")
     output = argparse.ArgumentParser(add_help=False)
@@ -56,9 +56,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--kubelet-dir",
-        default=os.environ.get("KUBELET_DIR", "/var/lib/kubelet/device-plugins"),
+        default=os.environ.get("VFIO_AP_KUBELET_DIR", "/var/lib/kubelet/device-plugins"),
         metavar="DIR|none",
-        help="the kubelet's device-plugins directory (default: %(default)s; $KUBELET_DIR)",
+        help="the kubelet's device-plugins directory (default: %(default)s; $VFIO_AP_KUBELET_DIR)",
     )
     run.add_argument(
         "--health-port",
@@ -69,7 +69,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     run.add_argument(
         "--period",
         type=float,
-        default=float(os.environ.get("PERIOD_SECONDS", "60")),
-        help="seconds between readings when nothing happens (default: %(default)s; $PERIOD_SECONDS)",
+        default=float(os.environ.get("VFIO_AP_PERIOD_SECONDS", "60")),
+        help="seconds between readings when nothing happens (default: %(default)s; $VFIO_AP_PERIOD_SECONDS)",
+    )
+    run.add_argument(
+        "--health-address",
+        default=os.environ.get("POD_IP", ""),
+        help="address of /healthz (default: all; $POD_IP)",
     )
     return top

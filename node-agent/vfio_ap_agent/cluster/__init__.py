@@ -1,0 +1,1 @@
+"""The agent in a cluster: APNode.spec in, APNode.status, Lease, Events and extended resources out."""

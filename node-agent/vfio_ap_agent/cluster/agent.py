@@ -1,0 +1,228 @@
+"""The loop of the agent in a cluster: a reason to look, a pass over the host, and what is said about it.
+
+One pass at a time. What is learnt elsewhere (spec, uevents, kernel log, the kubelet) only pulls a trigger; what is
+to be said is handed to the publisher, the Event poster and the device plugin, none of which can fail a pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.hostreport import MdevReport
+from vfio_ap.hostview import HostView
+from vfio_ap.hostwish import HostPlan, Ours
+from vfio_ap.matrix import Matrix
+from vfio_ap_agent import status
+from vfio_ap_agent.apply import Applier, Outcome
+from vfio_ap_agent.cluster.announce import Announcer, Said, found_changed
+from vfio_ap_agent.cluster.conditions import Facts, conditions, state
+from vfio_ap_agent.cluster.health import Health
+from vfio_ap_agent.desired import Desired, parse
+from vfio_ap_agent.host.client import LanedHost, Stuck
+from vfio_ap_agent.samples import Samples
+from vfio_ap_agent.statedir import StateDir
+from vfio_ap_agent.triggers import Triggers
+
+_LOG = logging.getLogger(__name__)
+_SAMPLE_EVERY = 900.0
+_OURS_BY_STATUS = ("Ready", "Incomplete", "Leaving")
+"""States that are only said of devices that were ours."""
+_NO_BUS = "NoApBus"
+
+
+class Outlet(Protocol):
+    """Where the loop's results go."""
+
+    def publish(self, document: dict[str, Any]) -> None:
+        """Publish a status, if it is new."""
+
+    def say(self, said: list[Said]) -> None:
+        """Post Events, some time."""
+
+    async def doubt(self) -> None:
+        """Offer nothing new: what is offered may not be as it was."""
+
+    async def create_node(self) -> None:
+        """Create the APNode."""
+
+    async def grant(self, granted: Mapping[str, str], reports: tuple[MdevReport, ...]) -> set[str]:
+        """Offer devices to the kubelet; return the UUIDs of those that it accepted."""
+
+
+class NodeAgent:
+    """Everything that one node's agent knows between passes."""
+
+    def __init__(
+        self,
+        host: LanedHost,
+        applier: Applier,
+        samples: Samples,
+        state_dir: StateDir,
+        outlet: Outlet,
+        triggers: Triggers,
+        health: Health,
+    ) -> None:
+        self._host = host
+        self._applier = applier
+        self._samples = samples
+        self._state_dir = state_dir
+        self._outlet = outlet
+        self._triggers = triggers
+        self._health = health
+        self._announcer = Announcer()
+        self._apnode: dict[str, Any] | None = None
+        self._synced = False
+        self.known = asyncio.Event()
+        """Set once there is an APNode of ours."""
+        self._known: dict[str, Matrix | None] = {}
+        self._last: HostView | None = None
+        """The host at the end of the last pass."""
+        self._status: dict[str, Any] = {}
+        self._sampled = -_SAMPLE_EVERY
+
+    # -- what is learnt from the API server
+
+    def observe(self, apnode: dict[str, Any]) -> None:
+        """Take in our APNode as it is now."""
+        first, old = self._apnode is None, self._apnode or {}
+        self._apnode = apnode
+        self.known.set()
+        if first:
+            mdevs = (apnode.get("status") or {}).get("mdevs") or []
+            self._known = {m["uuid"]: None for m in mdevs if m.get("state") in _OURS_BY_STATUS and m.get("uuid")}
+        if first or old.get("spec") != apnode.get("spec"):
+            self._triggers.pull("spec")
+
+    def lose(self) -> None:
+        """Take in that our APNode was deleted. What it wished for stays as it is until there is a new one."""
+        self._apnode = None
+        self._triggers.pull("spec")
+
+    def sync(self) -> None:
+        """Take in that the API server has told all it knows of our APNode."""
+        if not self._synced:
+            self._synced = True
+            self._triggers.pull("spec")
+
+    @property
+    def desired(self) -> Desired | None:
+        """The wish, None where there is none yet."""
+        spec = (self._apnode or {}).get("spec") or {}
+        return parse(spec) if "mdevs" in spec else None
+
+    # -- passes
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Do a pass whenever there is a reason to, until told to stop; a pass that has begun is finished."""
+        while not stop.is_set():
+            await self.turn()
+            waiting = asyncio.ensure_future(self._triggers.wait())
+            stopping = asyncio.ensure_future(stop.wait())
+            try:
+                await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+                stopping.cancel()
+
+    async def turn(self) -> None:
+        """Do one pass. Never raises for what host, disk or API server do."""
+        desired = self.desired
+        try:
+            outcome = await self._pass(desired)
+        except RefusedError as error:
+            await self._blind(desired, unreadable=error.refusal)
+        except TimeoutError:
+            await self._blind(desired, stuck=_not_responding(self._host.last_stuck))
+        except OSError as error:
+            text = str(error) or type(error).__name__
+            await self._blind(desired, unreadable=Refusal("HostUnreachable", "host", text, "it is tried again"))
+        else:
+            await self._tell(desired, outcome)
+            self._last = outcome.view
+            self._health.turn(read=True)
+            return
+        self._health.turn(read=False)
+
+    async def _pass(self, desired: Desired | None) -> Outcome:
+        loop = asyncio.get_running_loop()
+        if desired is None:
+            outcome = await self._applier.inspect(Desired().wish, self._known)
+            # Nobody wished for anything yet, so nothing is refused, to be done or leaving either.
+            plan = HostPlan(release=outcome.plan.release)
+            outcome = Outcome(outcome.view, plan, outcome.reports)
+        else:
+            outcome = await self._applier.apply(desired.wish, self._known, before=self._look)
+        if loop.time() - self._sampled >= _SAMPLE_EVERY:
+            self._sampled = loop.time()
+            await self._sample(outcome.view)
+        if self._apnode is None and self._synced:
+            await self._outlet.create_node()
+        return outcome
+
+    async def _look(self, view: HostView) -> None:
+        """See the host before it is changed: say what others did, and sample what may be about to leave."""
+        self._outlet.say(found_changed(self._last, view, self._applier.ours))
+        if self._last is None:
+            self._sampled = asyncio.get_running_loop().time()
+            await self._sample(view)
+
+    async def _sample(self, view: HostView) -> None:
+        try:
+            await self._samples.take(self._host, view)
+        except (RefusedError, TimeoutError, OSError) as error:
+            _LOG.warning("keys and serial numbers were not sampled: %s", error)
+
+    # -- what is said
+
+    async def _tell(self, desired: Desired | None, outcome: Outcome) -> None:
+        problems = list(desired.problems if desired else ())
+        problems += [outcome.problem] if outcome.problem else []
+        granted = desired.granted if desired else {}
+        offered = await self._outlet.grant(granted, outcome.reports)
+        stuck = self._host.left_behind
+        facts = Facts(
+            outcome.view,
+            outcome.reports,
+            tuple(problems),
+            stuck=_not_responding(stuck[0]) if stuck else None,
+            wished=desired is not None,
+        )
+        self._status = status.build(outcome.view, outcome.plan, outcome.reports, self._samples, offered=offered)
+        self._publish(facts)
+        names = {mdev.uuid: mdev.name for mdev in desired.wish.mdevs} if desired else {}
+        self._outlet.say(self._announcer.of(outcome, names, (*problems, *self._state_dir.problems)))
+
+    async def _blind(
+        self, desired: Desired | None, *, unreadable: Refusal | None = None, stuck: Refusal | None = None
+    ) -> None:
+        """Say that the host could not be read; what was read before stays in the status."""
+        refusal = stuck or unreadable
+        _LOG.warning("no pass: %s", refusal)
+        if refusal is not None and refusal.reason == _NO_BUS and self._apnode is None:
+            return
+        await self._outlet.doubt()
+        self._publish(Facts(None, unreadable=unreadable, stuck=stuck, wished=desired is not None))
+
+    def _publish(self, facts: Facts) -> None:
+        if self._apnode is None:
+            return
+        generation = int((self._apnode.get("metadata") or {}).get("generation", 0))
+        document = {**self._status, "observedGeneration": generation}
+        document["summary"] = {**self._status.get("summary", {}), "state": state(facts)}
+        document["conditions"] = conditions(facts, generation)
+        self._outlet.publish(document)
+
+    @property
+    def ours(self) -> Ours:
+        """What on the host is ours."""
+        return self._applier.ours
+
+
+def _not_responding(stuck: Stuck | None) -> Refusal:
+    path, seconds = (stuck.path, stuck.seconds) if stuck else ("sysfs", 0.0)
+    text = f"did not answer within {seconds:.0f} s"
+    return Refusal("SysfsTimeout", path, text, "a queue reset may take long; see the kernel log and the HMC")
