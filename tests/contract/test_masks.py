@@ -147,6 +147,15 @@ def test_b08_the_check_ignores_the_other_mask() -> None:
     assert released_twice("K7.1").apmask("+5") == "EBUSY"
 
 
+def test_only_bits_that_become_set_are_checked(lpar: Lpar) -> None:
+    """A is held by aqmask alone: apmask has its adapter's bit all the time (2.3 step 5)."""
+    lpar.aqmask("-6")
+    lpar.create(A)
+    lpar.assign(A, adapters=[5], domains=[6])
+    assert lpar.apmask("-4") == lpar.apmask("+4") == "ok"
+    assert lpar.aqmask("+6") == "EBUSY"
+
+
 @pytest.mark.parametrize("profile", ["K6.12", "K6.1"])
 def test_b08_older_kernels_check_against_the_other_mask(profile: str) -> None:
     lpar = released_twice(profile)

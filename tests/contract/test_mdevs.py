@@ -129,6 +129,11 @@ def test_b25_an_adapter_that_comes_later_is_plugged_in(released: Lpar) -> None:
     assert released.guest_matrix(A) == ["05.0004", "05.0006", "09.0004", "09.0006"]
 
 
+def test_b25_an_absent_adapter_alone_is_not_passed(released: Lpar) -> None:
+    released.assign(A, adapters=[5, 9])
+    assert released.guest_matrix(A) == ["05."]
+
+
 def test_b26_half_a_matrix(released: Lpar) -> None:
     assert released.read(f"{MATRIX}/{A}/matrix") == ""
     released.assign(A, domains=[6])
@@ -148,6 +153,8 @@ def test_b27_one_missing_queue_drops_its_adapter(filtered: Lpar) -> None:
     assert filtered.matrix(A) == ["05.0004", "05.0006", "06.0004", "06.0006"]
     assert filtered.resets("05.0006") == 1
     assert filtered.resets("06.0006") == 0
+    filtered.assign(A, domains=[0xAB])
+    assert filtered.guest_matrix(A) == ["06.0004", "06.0006", "06.00ab"], "filtering anew finds the same"
 
 
 def test_b28_bound_again_it_returns(filtered: Lpar) -> None:

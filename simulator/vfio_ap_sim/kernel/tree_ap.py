@@ -224,7 +224,7 @@ class ApTree:
         children: dict[str, Node] = {
             "chkstop": File(lambda: f"{int(queue.chkstop)}\n"),
             "config": File(lambda: f"{int(queue.config)}\n"),
-            "interrupt": File(lambda: f"Interrupts {'en' if queue.active else 'dis'}abled.\n"),
+            "interrupt": File(lambda: f"Interrupts {'en' if self._interrupts(queue) else 'dis'}abled.\n"),
             "pendingq_count": File(lambda: "0\n"),
             "request_count": File(lambda: "0\n" if queue.active else "-\n", lambda text: None),
             "requestq_count": File(lambda: "0\n"),
@@ -255,6 +255,11 @@ class ApTree:
         if driver == VFIO_DRIVER and vfio_ap is not None:
             children["status"] = File(lambda: vfio_ap.status(queue), lock=vfio_ap.lock)
         return folder(children)
+
+    def _interrupts(self, queue: Queue) -> bool:
+        """Whether TAPQ finds interrupts enabled: the host driver enables them, a dead queue has none."""
+        ready = queue.driver == HOST_DRIVER and queue.active
+        return ready and self.hardware.answers(queue.card.id, queue.domain)
 
     def _show_functions(self, queue: Queue) -> str:
         adapter = self.hardware.adapters.get(queue.card.id)
