@@ -1,6 +1,7 @@
 """A container's life with real processes: restarts, probes, ends."""
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -79,23 +80,32 @@ async def test_it_is_restarted_when_killed_and_says_what_happened(launch, bell: 
         assert container.view.last_state["terminated"]["exitCode"] == 137
 
 
-async def test_pauses_double_up_to_the_longest(launch, bell: Bell, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.looptime
+async def test_pauses_double_up_to_the_longest_and_start_afresh_after_a_long_run():
     """The first restart is at once, as the kubelet's is."""
-    container = Container({"name": "c"}, "Always", launch("raise SystemExit(3)"), KNOBS, bell.ring)
-    pauses: list[float] = []
-    pause = container._pause
+    lives = iter([0, 0, 0, 0, 0, 601, 0, 0])
+    starts: list[float] = []
+    done = asyncio.Event()
+    clock = asyncio.get_running_loop().time
 
-    async def recorded(code: int | None, seconds: float) -> None:
-        pauses.append(seconds)
-        await pause(code, seconds)
+    async def start() -> Started:
+        starts.append(clock())
+        process, life = PlayedProcess(), next(lives, None)
+        if life is None:
+            done.set()
+        else:
+            asyncio.get_running_loop().call_later(life, process.exit, 3)
+        return Started(process, None)
 
-    monkeypatch.setattr(container, "_pause", recorded)
     states = []
-    container._changed = lambda: (states.append(container.view.state), bell.ring())  # type: ignore[func-returns-value]
+    knobs = Knobs(first_backoff=10, longest_backoff=40)
+    container = Container({"name": "c"}, "Always", start, knobs, lambda: states.append(container.view.state))
     async with running(container):
-        await bell.until(lambda: container.view.restarts >= 5)
-    assert pauses[:4] == [0.01, 0.02, 0.04, 0.04]
-    assert any(state.get("waiting", {}).get("reason") == "CrashLoopBackOff" for state in states)
+        await done.wait()
+    pauses = [round(later - sooner) for sooner, later in itertools.pairwise(starts)]
+    assert pauses == [0, 10, 20, 40, 40, 601, 10, 20]
+    said = {state["waiting"]["message"] for state in states if "waiting" in state}
+    assert said == {f"back-off {seconds}s restarting failed container=c" for seconds in (10, 20, 40)}
 
 
 @pytest.mark.parametrize(
@@ -110,12 +120,13 @@ async def test_the_restart_policy(launch, bell: Bell, policy: str, code: int, re
         assert restarts or container.view.exit_code == code
 
 
-async def test_it_ends_on_sigterm(launch, bell: Bell, tmp_path: Path):
-    container = Container({"name": "c"}, "Always", launch(SLEEP), KNOBS, bell.ring)
+async def test_it_ends_on_sigterm_and_may_take_its_time(launch, bell: Bell, tmp_path: Path):
+    tidy = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.1), sys.exit(5)))"
+    container = Container({"name": "c"}, "Always", launch(f"{tidy}; {SLEEP}"), KNOBS, bell.ring)
     async with running(container):
         await line(tmp_path)
         await container.stop(30)
-        assert container.view.state["terminated"]["exitCode"] == 143
+        assert container.view.state["terminated"]["exitCode"] == 5
         assert container.view.final and container.view.restarts == 0
 
 

@@ -95,6 +95,16 @@ async def test_the_whole_conversation(kubelet: Kubelet, plugins: PluginSet):
     assert await watch.code() == grpc.StatusCode.OK
 
 
+async def test_a_list_is_sent_for_a_change_only(kubelet: Kubelet, plugins: PluginSet):
+    watch = kubelet.watch()
+    await watch.read()
+    for _ in range(3):
+        await plugins.set([PAYMENTS])
+        await kubelet.call("GetDevicePluginOptions", pb.Empty())
+    await plugins.set([])
+    assert list((await watch.read()).devices) == []
+
+
 async def test_nothing_is_preferred_where_the_device_is_taken(kubelet: Kubelet):
     preferred = await kubelet.call("GetPreferredAllocation", prefer([], [], 1))
     assert [list(c.deviceIDs) for c in preferred.container_responses] == [[]]
