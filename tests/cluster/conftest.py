@@ -10,9 +10,7 @@ import pytest_asyncio
 
 from vfio_ap_sim.controlplane import BinaryUnavailableError, CommandFailedError, ControlPlane
 
-from .support import User, apnode, container, namespace, pod, until
-
-CHART = Path(__file__).parents[2] / "charts" / "vfio-ap-operator"
+from .support import CHART, User, apnode, container, namespace, pod, until
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -36,17 +34,20 @@ async def control_plane() -> AsyncIterator[ControlPlane]:
 
 @pytest.fixture(scope="session")
 def helm(control_plane: ControlPlane) -> Callable[..., str]:
-    """Run helm on the control plane, away from the user's own settings, and return its standard output."""
+    """Run helm on the control plane, away from the user's own settings, and return its standard output.
+
+    With ``fails=True`` it must fail; then return what it says.
+    """
     homes = {
         f"HELM_{name}_HOME": str(control_plane.run_dir / "kube" / "helm") for name in ("CACHE", "CONFIG", "DATA")
     }
     environ = {**os.environ, **homes, "KUBECONFIG": str(control_plane.kubeconfig)}
 
-    def run(*args: str | Path) -> str:
+    def run(*args: str | Path, fails: bool = False) -> str:
         command = [control_plane.binaries["helm"], *args]
         done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert (done.returncode != 0) == fails, done.stderr
+        return done.stderr if fails else done.stdout
 
     return run
 

@@ -1,4 +1,4 @@
-"""Users of the API server, and waiting for what it announces by no event."""
+"""The chart, users of the API server, documents to try, and waiting for what it announces by no event."""
 
 import json
 import time
@@ -10,6 +10,8 @@ import pytest
 
 from vfio_ap_sim.controlplane import CommandFailedError, ControlPlane
 
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "vfio-ap-operator"
 KUBEVIRT = "system:serviceaccount:kubevirt:kubevirt-controller"
 
 
