@@ -168,6 +168,7 @@ def test_no_right_is_a_wildcard(rendered):
             assert not {"secrets", "pods"} & set(rule["resources"]), rule
 
 
+@pytest.mark.usefixtures("control_plane")
 def test_the_manifests_are_what_the_chart_says():
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "render_manifests.py", "--check"], capture_output=True, text=True
@@ -185,6 +186,7 @@ def test_the_manifests_come_in_an_order_that_works():
     assert "Helm" not in INSTALL.read_text()
 
 
+@pytest.mark.usefixtures("control_plane")  # skips where there are no binaries
 async def test_the_manifests_are_accepted_by_a_new_cluster():
     """One apply, nothing before it and nothing after; a second one changes nothing."""
     async with ControlPlane() as plane:
