@@ -47,6 +47,7 @@ def test_b38_hot_unplug(running: Lpar) -> None:
     running.kernel.advance(0.1)
     assert outcome(unplug) == "ok"
     assert running.resets("05.0004") == running.resets("05.0006") == 1
+    assert running.kernel.guests["vm"].told == 1, "its QEMU was told of the change"
 
 
 def test_b39_what_a_guest_has_cannot_be_taken(running: Lpar) -> None:

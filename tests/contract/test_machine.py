@@ -171,6 +171,21 @@ def test_k13_another_type_is_another_card(lpar: Lpar) -> None:
     assert lpar.events(ACTION="remove", DEVPATH="/devices/ap/card05")
 
 
+def test_q03_a_queue_made_for_vfio_ap_keeps_the_hosts_state_machine(lpar: Lpar) -> None:
+    """As a real 7.2 shows it; one that was moved over is uninitiated."""
+    queue = f"{BUS}/devices/05.0004"
+    lpar.apmask("-5")
+    assert lpar.read(f"{queue}/request_count") == "-\n"
+    assert lpar.read(f"{queue}/interrupt") == "Interrupts disabled.\n"
+    lpar.control.unplug(5)
+    lpar.control.plug(5)
+    assert lpar.status("05.0004") == "unassigned"
+    assert lpar.read(f"{queue}/request_count") == "0\n"
+    assert lpar.read(f"{queue}/interrupt") == "Interrupts enabled.\n"
+    lpar.write(f"{queue}/reset", "1")
+    assert lpar.resets("05.0004") == 1
+
+
 def test_key_names_make_equal_keys() -> None:
     one = Lpar(name="one", adapters=[{"id": 5, "keys": {"default": "shared", "6": "other"}}])
     two = Lpar(name="two", adapters=[{"id": 7, "keys": "shared"}])

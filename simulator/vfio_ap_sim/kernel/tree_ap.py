@@ -257,9 +257,8 @@ class ApTree:
         return folder(children)
 
     def _interrupts(self, queue: Queue) -> bool:
-        """Whether TAPQ finds interrupts enabled: the host driver enables them, a dead queue has none."""
-        ready = queue.driver == HOST_DRIVER and queue.active
-        return ready and self.hardware.answers(queue.card.id, queue.domain)
+        """Whether TAPQ finds interrupts enabled: the state machine enables them, a dead queue has none."""
+        return queue.active and self.hardware.answers(queue.card.id, queue.domain)
 
     def _show_functions(self, queue: Queue) -> str:
         adapter = self.hardware.adapters.get(queue.card.id)
