@@ -3,7 +3,6 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 MEMBERS := core crds kube operator node-agent simulator
-PROTO := kube/vfio_ap_kube/kubelet
 CODE := $(MEMBERS) tests
 
 help: ## Show this help
@@ -38,10 +37,17 @@ lint: $(VENV)/.ready binaries ## Format, types, layers, generated files, s390x w
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m vfio_ap_api.generate --check crds/yaml charts/vfio-ap-operator/files/crds
 	@$(PY) tools/check_s390x.py
+	@$(PY) tools/render_manifests.py --check
 	@$(PY) -m vfio_ap_sim.controlplane run helm lint --quiet --strict charts/vfio-ap-operator
 
 format: $(VENV)/.ready ## Format the code and mend what can be mended
 	@$(VENV)/bin/ruff check --fix --quiet $(CODE); $(VENV)/bin/ruff format $(CODE)
+
+manifests: $(VENV)/.ready binaries ## Render deploy/install.yaml, for kubectl apply, from the chart
+	$(PY) tools/render_manifests.py
+
+proto: $(VENV)/.ready ## Regenerate the kubelet's gRPC code
+	$(PY) -m vfio_ap_kube.kubelet.generate
 
 crds: $(VENV)/.ready ## Write the CRDs' YAML from the models
 	$(PY) -m vfio_ap_api.generate crds/yaml charts/vfio-ap-operator/files/crds
@@ -54,4 +60,4 @@ lock: ## Refresh requirements.lock from the members' requirements
 clean: ## Remove what was made here; the cache of binaries stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis uv.lock
 
-.PHONY: help setup demo binaries test test-unit lint format crds lock clean
+.PHONY: help setup demo binaries test test-unit lint format manifests proto crds lock clean
