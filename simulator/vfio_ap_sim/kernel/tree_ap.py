@@ -154,6 +154,18 @@ class ApTree:
         return merged({"uevent": uevent}, lambda: [found.name for found in cards.values()], card)
 
     def _card(self, card: Card) -> Directory:
+        def names() -> list[str]:
+            return [*self._card_attributes(card), *(queue.name for queue in card.domains.values())]
+
+        def child(name: str) -> Node | None:
+            found = self.bus.device(name) if "." in name else None
+            if isinstance(found, Queue) and found.card is card:
+                return self._queue(found)
+            return self._card_attributes(card).get(name)
+
+        return Directory(names, child)
+
+    def _card_attributes(self, card: Card) -> dict[str, Node]:
         children: dict[str, Node] = {
             "ap_functions": File(lambda: f"0x{card.functions:08X}\n"),
             "chkstop": File(lambda: f"{int(card.chkstop)}\n"),
@@ -182,12 +194,7 @@ class ApTree:
                 children["API_ordinalnr"] = File(lambda: self._asked(card, _EP11_API))
                 children["FW_version"] = File(lambda: self._asked(card, _EP11_FIRMWARE))
                 children["op_modes"] = File(lambda: self._asked(card, _OP_MODES))
-
-        def queue(name: str) -> Directory | None:
-            found = self.bus.device(name)
-            return self._queue(found) if isinstance(found, Queue) and found.card is card else None
-
-        return merged(children, lambda: [found.name for found in card.domains.values()], queue)
+        return children
 
     def _asked(self, card: Card, answer: str) -> str:
         """Return what the card answers to a request; an empty line when no host queue can carry it (C-16)."""
