@@ -52,12 +52,10 @@ class ReservedQueues(Model):
 class APNodeSpec(Model):
     """What the node shall hold."""
 
+    # Atomic: the list is written whole by one writer. As a map, server-side apply leaves `spec: null` behind when
+    # the last entry goes, and the entries of whoever edited it by hand.
     mdevs: Annotated[
-        list[DesiredMdev],
-        Field(
-            max_length=1024,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uuid"]},
-        ),
+        list[DesiredMdev], Field(max_length=1024, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)
     host_reserved: Annotated[
         list[ReservedQueues], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})

@@ -173,13 +173,7 @@ class Reconciler:
         if desired == record.view.desired and documents.listed(record.document) == len(desired):
             return
         body = documents.node_spec(name, record.uid, desired)
-        answer = await self._client.apply(APNODES, body)
-        if documents.listed(answer) != len(desired):
-            # Server-side apply leaves entries that another manager made; the list is the operator's alone.
-            text = "somebody else wrote spec.mdevs; it follows from the APMatrix objects and was set back"
-            await self._events.post(answer, "Warning", "SpecOverwritten", text)
-            answer = await self._client.merge(APNODES, name, {"spec": body["spec"]})
-        self._fleet.observe_apnode(answer)
+        self._fleet.observe_apnode(await self._client.apply(APNODES, body))
 
     # -- namespaces
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 
@@ -19,6 +20,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description="The product from nothing, on simulated nodes.")
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C, to play with")
     options = parser.parse_args()
+    # What a watch does to outlast a starting API server is no news in a demo.
+    logging.basicConfig(level=logging.ERROR)
     stage = Stage()
     try:
         asyncio.run(_run(stage, keep=options.keep))
