@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vfio_ap.hostview import HostView
 from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,12 @@ def changes(old: HostView, new: HostView) -> list[HostChange]:
     return [*_mdevs(old, new), *_masks(old, new), *_adapters(old, new), *_queues(old, new)]
 
 
+def _holds(matrix: Matrix | None) -> str:
+    if matrix is None:
+        return "unknown queues"
+    return str(matrix) if len(matrix) else "no queues"
+
+
 def _mdevs(old: HostView, new: HostView) -> list[HostChange]:
     found = []
     for uuid in sorted({*old.mdevs, *new.mdevs}):
@@ -33,13 +40,13 @@ def _mdevs(old: HostView, new: HostView) -> list[HostChange]:
         if after is None:
             found.append(HostChange("MdevRemoved", uuid, "is gone"))
         elif before is None:
-            found.append(HostChange("MdevMade", uuid, f"is there, with {after.matrix or 'unknown queues'}"))
+            found.append(HostChange("MdevMade", uuid, f"is there, with {_holds(after.matrix)}"))
         else:
             if before.matrix != after.matrix:
-                text = f"holds {after.matrix or 'unknown queues'}, held {before.matrix or 'unknown queues'}"
+                text = f"holds {_holds(after.matrix)}, held {_holds(before.matrix)}"
                 found.append(HostChange("MdevChanged", uuid, text))
             if before.guest != after.guest:
-                text = f"gives guests {after.guest or 'unknown'}, gave {before.guest or 'unknown'}"
+                text = f"gives guests {_holds(after.guest)}, gave {_holds(before.guest)}"
                 found.append(HostChange("MdevChanged", uuid, text))
             if before.in_use != after.in_use:
                 text = f"is in use by {after.user}" if after.in_use else "is not in use any more"

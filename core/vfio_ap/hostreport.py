@@ -47,7 +47,8 @@ def report(view: HostView, wish: Wish, ours: Ours, plan: HostPlan) -> tuple[Mdev
     for uuid, refusal in wish.refused.items():
         if uuid not in seen:
             seen.add(uuid)
-            reports.append(_report(uuid, "", "Failed", refusal, view.mdevs.get(uuid), Matrix()))
+            name = wish.refused_names.get(uuid, "")
+            reports.append(_report(uuid, name, "Failed", refusal, view.mdevs.get(uuid), Matrix()))
     for uuid, mdev in view.mdevs.items():
         if uuid not in seen:
             leaves = uuid in ours.mdevs

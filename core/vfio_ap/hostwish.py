@@ -34,6 +34,8 @@ class Wish:
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     """By UUID, wanted devices whose text says nothing usable: what exists of them stays as it is."""
 
+    refused_names: Mapping[str, str] = field(default_factory=dict)
+    """By UUID, the matrix that a refused device was to be of."""
     incomplete: Refusal | None = None
     """Set when part of the wish cannot be read at all; then nothing is removed."""
 

@@ -84,7 +84,7 @@ class Applier:
 
     async def inspect(self, wish: Wish, known: Mapping[str, Matrix | None] | None = None) -> Outcome:
         """Return what would be done, without doing it and without writing anything down."""
-        view = await read_host(self._host)
+        view = await read_host(self._host, self.ours.mdevs)
         ours = self._actual_ours(view, wish, known or {})
         plan = plan_host(view, wish, ours)
         return Outcome(view, plan, report(view, wish, ours, plan))
@@ -131,7 +131,7 @@ class Applier:
         self, wish: Wish, known: Mapping[str, Matrix | None], aside: dict[str, Refusal], old: _Pass | None = None
     ) -> _Pass:
         """Read the host, put the books in order, and plan."""
-        view = await read_host(self._host)
+        view = await read_host(self._host, self.ours.mdevs)
         self._ours.put(self._actual_ours(view, wish, known), view.boot)
         self._probed &= {apqn for apqn, queue in view.queues.items() if not queue.driver}
         plan = plan_host(view, wish, self.ours, aside)

@@ -85,7 +85,7 @@ async def _command(args: argparse.Namespace, desired: Desired) -> int:
         for problem in state.problems:
             print(f"vfio-ap-agent: {render.refusal(problem)}", file=sys.stderr)
         if args.command == "inventory":
-            view = await read_host(host)
+            view = await read_host(host, ours.ours.mdevs)
             _show_inventory(args, view, samples)
             return OK
         if args.command == "watch":

@@ -9,7 +9,7 @@ is changed at all, since a queue of theirs might leave the host).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def parse(spec: Mapping[str, Any]) -> Desired:
     mdevs: dict[str, WantedMdev] = {}
     refused: dict[str, Refusal] = {}
     granted: dict[str, str] = {}
+    names: dict[str, str] = {}
     incomplete: Refusal | None = None
     items = spec.get("mdevs") or []
     if not isinstance(items, list):
@@ -72,11 +73,12 @@ def parse(spec: Mapping[str, Any]) -> Desired:
             if wanted.uuid in mdevs or wanted.uuid in refused:
                 raise RefusedError(Refusal("SpecInvalid", wanted.uuid, "is named twice", "name each device once"))
         except (ValidationError, RefusedError) as error:
-            refusal = error.refusal if isinstance(error, RefusedError) else _said(where, error)
+            refusal = _said(where, error)
             problems.append(refusal)
             uuid = item.get("uuid") if isinstance(item, dict) else None
             if isinstance(uuid, str) and _is_uuid(uuid):
                 refused.setdefault(uuid, refusal)
+                names[uuid] = str(item.get("matrix", ""))
                 mdevs.pop(uuid, None)
             else:
                 incomplete = refusal
@@ -89,7 +91,7 @@ def parse(spec: Mapping[str, Any]) -> Desired:
         refused |= dict.fromkeys(mdevs, closed)
         incomplete = closed
     problems += [incomplete] if incomplete is not None and incomplete not in problems else []
-    wish = Wish(tuple(mdevs.values()), reserved, refused, incomplete)
+    wish = Wish(tuple(mdevs.values()), reserved, refused, names, incomplete)
     return Desired(wish, {uuid: name for uuid, name in granted.items() if uuid in mdevs}, tuple(problems))
 
 
@@ -104,14 +106,15 @@ def _reserved(items: object) -> tuple[tuple[Any, ...], Refusal | None]:
         where = f"spec.hostReserved[{index}]"
         try:
             found.append(ReservedQueues.model_validate(item).matrix())
-        except ValidationError as error:
-            return (), Refusal("SpecInvalid", where, _said(where, error).message, remedy)
-        except RefusedError as error:
-            return (), Refusal("SpecInvalid", where, str(error.refusal), remedy)
+        except (ValidationError, RefusedError) as error:
+            return (), replace(_said(where, error), remedy=remedy)
     return tuple(found), None
 
 
-def _said(where: str, error: ValidationError) -> Refusal:
+def _said(where: str, error: ValidationError | RefusedError) -> Refusal:
+    if isinstance(error, RefusedError):
+        inner = error.refusal
+        return Refusal("SpecInvalid", where, f"{inner.subject} {inner.message}".strip(), inner.remedy)
     first = error.errors()[0]
     field_name = ".".join(str(part) for part in first["loc"])
     return Refusal("SpecInvalid", f"{where}.{field_name}" if field_name else where, first["msg"])

@@ -11,6 +11,8 @@ QUIET = 0.25
 """Seconds without a further trigger before one is acted upon: a mask write sends hundreds of uevents."""
 LONGEST = 2.0
 """Seconds after which a storm of triggers is acted upon anyway."""
+AFTER_FAILURE = 5.0
+"""Seconds until the next look after one that failed."""
 
 
 class Triggers:
@@ -26,11 +28,14 @@ class Triggers:
         self._reasons.add(reason)
         self._event.set()
 
-    async def wait(self) -> set[str]:
-        """Return the reasons once things are quiet, ``period`` among them when nothing happened for that long."""
+    async def wait(self, *, soon: bool = False) -> set[str]:
+        """Return the reasons once things are quiet, ``period`` among them when nothing happened for that long.
+
+        ``soon`` shortens the period, after a failure.
+        """
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._period):
+            async with asyncio.timeout(min(self._period, AFTER_FAILURE) if soon else self._period):
                 await self._event.wait()
         except TimeoutError:
             self._reasons.add("period")

@@ -1,4 +1,4 @@
-"""The agent as it ships on a real s390x kernel: what the model is trusted for is held to the kernel here."""
+"""The agent as it ships on real s390x kernels: what the model is trusted for is held to the kernel here."""
 
 import pytest
 
@@ -6,83 +6,114 @@ pytestmark = pytest.mark.kernel
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
+CREATE = "/sys/devices/vfio_ap/matrix/mdev_supported_types/vfio_ap-passthrough/create"
 PAYMENTS = {"uuid": A, "matrix": "payments", "adapters": "5", "domains": "4,17", "controlDomains": "4"}
+THEIRS = {"uuid": B, "matrix": "theirs", "adapters": "7", "domains": "4"}
+RESERVED = [{"adapters": "10", "domains": "4"}]
 
 
-def mdev(document, uuid):
-    return next(item for item in document["mdevs"] if item["uuid"] == uuid)
+def wish(*mdevs, reserved=()):
+    return {"mdevs": list(mdevs), "hostReserved": list(reserved)}
 
 
-def test_a_device_lives_from_creation_to_removal(guest):
-    whole = guest.agent("inventory")
+SCENARIO = [
+    ("whole", "agent", "inventory"),
+    ("made", "desire", wish(PAYMENTS)),
+    ("config", "sh", f"cat /sys/bus/mdev/devices/{A}/ap_config"),
+    ("at rest", "desire", wish(PAYMENTS)),
+    ("reserved", "desire", wish(PAYMENTS, {**THEIRS, "adapters": "10"}, reserved=RESERVED)),
+    (
+        "guest", "sh",
+        f"HOLD=1 setsid fakeguest {A} >/tmp/fakeguest.log 2>&1 </dev/null & echo $! >/tmp/fakeguest.pid; "
+        "cd /sys/bus/ap/devices/05.0004 && "
+        "for i in $(seq 200); do grep -q 'in use' status && exit; sleep 0.1; done; exit 1",
+    ),
+    ("not removed", "desire", wish()),
+    ("grown", "desire", wish({**PAYMENTS, "adapters": "5-6"})),
+    ("grown status", "sh", "cat /sys/bus/ap/devices/06.0011/status"),
+    ("guest gone", "sh", "P=$(cat /tmp/fakeguest.pid); kill $P; while [ -e /proc/$P ]; do sleep 0.1; done"),
+    ("removed", "desire", wish()),
+    ("masks", "sh", "cat /sys/bus/ap/apmask /sys/bus/ap/aqmask"),
+    ("foreign", "sh", f"echo -7 > /sys/bus/ap/apmask && echo {B} > {CREATE} && cd /sys/bus/mdev/devices/{B} && "
+     "echo 7 > assign_adapter && echo 4 > assign_domain"),
+    ("overlap", "desire", wish({**PAYMENTS, "adapters": "7"})),
+    ("differs", "desire", wish({**THEIRS, "domains": "4-5", "adopt": True})),
+    ("not asked", "desire", wish(THEIRS)),
+    ("adopted", "desire", wish({**THEIRS, "adopt": True})),
+    ("theirs gone", "desire", wish()),
+    ("log", "sh", "dmesg | grep vfio_ap | grep -v 'iommu group' || true"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def played(guest):
+    return guest.play(SCENARIO)
+
+
+def mdev(step, uuid):
+    return next(item for item in step["document"]["mdevs"] if item["uuid"] == uuid)
+
+
+def test_the_inventory_is_what_the_rig_has(played, guest):
+    whole = played["whole"]["document"]
     assert [adapter["id"] for adapter in whole["adapters"]] == [5, 6, 7, 10, 11, 12]
     assert (whole["hostQueues"], whole["guestQueues"]) == (24, 0)
     assert whole["kernel"]["release"].startswith(guest.kernel)
-
-    option = guest.desire([PAYMENTS])
-    planned = guest.agent("plan", option)
-    assert [step.partition("(")[0] for step in planned["steps"]] == ["EditMask", "Create", "Configure"]
-    assert guest.agent("inventory")["mdevs" if False else "guestQueues"] == 0
-
-    done = guest.agent("apply", option)
-    assert mdev(done, A)["state"] == "Ready"
-    assert (mdev(done, A)["guestAdapters"], mdev(done, A)["guestDomains"]) == ("5", "4,17")
-    assert guest.agent("apply", option)["steps"] == []
-    config = guest.sh(f"cat /sys/bus/mdev/devices/{A}/ap_config").strip().split(",")
-    assert [mask[:10] for mask in config] == ["0x04000000", "0x08004000", "0x08000000"]
-
-    # A guest has it: it is neither removed nor are its queues taken, and the holder is named.
-    guest.sh(f"HOLD=1 setsid fakeguest {A} >/tmp/fakeguest.log 2>&1 </dev/null & echo $! >/tmp/fakeguest.pid")
-    guest.sh(
-        "for i in $(seq 100); do grep -q 'in use' /sys/bus/ap/devices/05.0004/status && exit 0; sleep 0.1; done; exit 1"
-    )
-    refused = guest.agent("apply", guest.desire([]), code=1)
-    assert refused["steps"] == []
-    leaving = mdev(refused, A)
-    assert (leaving["state"], leaving["reason"], leaving["inUse"]) == ("Leaving", "InUse", True)
-    assert "fakeguest" in leaving["message"] or "python" in leaving["message"]
-
-    # Told to grow, it grows under the guest; the other adapter's queues come to vfio_ap first.
-    grown = guest.agent("apply", guest.desire([PAYMENTS | {"adapters": "5-6"}]))
-    assert mdev(grown, A)["guestAdapters"] == "5-6"
-    assert guest.sh("cat /sys/bus/ap/devices/06.0011/status").strip() == "in use"
-
-    guest.sh(
-        "kill $(cat /tmp/fakeguest.pid); while kill -0 $(cat /tmp/fakeguest.pid) 2>/dev/null; do sleep 0.1; done"
-    )
-    gone = guest.agent("apply", guest.desire([]))
-    assert gone.get("mdevs", []) == []
-    assert (gone["hostQueues"], gone["guestQueues"]) == (24, 0)
-    assert set(guest.sh("cat /sys/bus/ap/apmask /sys/bus/ap/aqmask").split()) == {"0x" + 64 * "f"}
+    assert whole["kernel"]["queueControl"] == "Masks"
 
 
-def test_what_others_made_is_left_alone_and_adopted_only_when_equal(guest):
-    create = "/sys/devices/vfio_ap/matrix/mdev_supported_types/vfio_ap-passthrough/create"
-    guest.sh(f"echo -7 > /sys/bus/ap/apmask && echo {B} > {create}")
-    guest.sh(f"cd /sys/bus/mdev/devices/{B} && echo 7 > assign_adapter && echo 4 > assign_domain")
-    overlap = {"uuid": A, "matrix": "payments", "adapters": "7", "domains": "4,18"}
-    refused = guest.agent("apply", guest.desire([overlap]), code=1)
-    assert mdev(refused, A)["reason"] == "QueueTaken"
-    assert B in mdev(refused, A)["message"] and "07.0004" in mdev(refused, A)["message"]
-    assert mdev(refused, B)["state"] == "Foreign"
-
-    other = {"uuid": B, "matrix": "theirs", "adapters": "7", "domains": "4-5"}
-    assert (
-        mdev(guest.agent("apply", guest.desire([other | {"adopt": True}]), code=1), B)["reason"]
-        == "AdoptionDiffers"
-    )
-    equal = other | {"domains": "4"}
-    assert mdev(guest.agent("apply", guest.desire([equal]), code=1), B)["reason"] == "ForeignMdev"
-    assert mdev(guest.agent("apply", guest.desire([equal | {"adopt": True}])), B)["state"] == "Ready"
-    # Adopted, it is ours to remove; the mask bit is not ours to give back.
-    assert guest.agent("apply", guest.desire([])).get("mdevs", []) == []
-    assert guest.agent("inventory")["guestQueues"] == 4
-    guest.sh("echo +7 > /sys/bus/ap/apmask")
+def test_a_device_is_made_with_one_write_to_each_file_and_none_at_rest(played):
+    made = played["made"]
+    assert made["code"] == 0, made["stderr"]
+    assert [step.partition("(")[0] for step in made["document"]["steps"]] == ["EditMask", "Create", "Configure"]
+    assert mdev(made, A)["state"] == "Ready"
+    assert (mdev(made, A)["guestAdapters"], mdev(made, A)["guestDomains"]) == ("5", "4,17")
+    masks = played["config"]["stdout"].strip().split(",")
+    assert [mask[:10] for mask in masks] == ["0x04000000", "0x08004000", "0x08000000"]
+    assert (played["at rest"]["code"], played["at rest"]["document"]["steps"]) == (0, [])
 
 
-def test_ids_above_the_maximum_and_reserved_queues_are_refused_before_anything_is_written(guest):
-    reserved = [{"adapters": "10", "domains": "4"}]
-    wish = [PAYMENTS | {"adapters": "10", "domains": "4"}]
-    refused = guest.agent("apply", guest.desire(wish, reserved), code=1)
-    assert mdev(refused, A)["reason"] == "HostReserved"
-    assert refused["steps"] == []
+def test_a_reserved_queue_is_refused_before_anything_is_written(played):
+    assert (played["reserved"]["code"], played["reserved"]["document"]["steps"]) == (1, [])
+    assert mdev(played["reserved"], B)["reason"] == "HostReserved"
+    assert mdev(played["reserved"], A)["state"] == "Ready"
+
+
+def test_a_device_in_use_is_not_removed_and_its_user_is_named(played):
+    assert played["guest"]["code"] == 0
+    assert (played["not removed"]["code"], played["not removed"]["document"]["steps"]) == (1, [])
+    left = mdev(played["not removed"], A)
+    assert (left["state"], left["reason"], left["inUse"]) == ("Leaving", "InUse", True)
+    assert "is in use by fakeguest (" in left["message"]
+
+
+def test_a_running_guest_grows_when_told_to(played):
+    assert played["grown"]["code"] == 0, played["grown"]["stderr"]
+    assert mdev(played["grown"], A)["guestAdapters"] == "5-6"
+    assert played["grown status"]["stdout"] == "in use\n"
+
+
+def test_the_host_is_as_before_once_the_guest_is_gone(played):
+    removed = played["removed"]
+    assert removed["code"] == 0, removed["stderr"]
+    assert "mdevs" not in removed["document"]
+    assert removed["document"]["hostQueues"] == 24
+    assert set(played["masks"]["stdout"].split()) == {"0x" + 64 * "f"}
+
+
+def test_what_others_made_is_left_alone_and_adopted_only_when_equal(played):
+    assert played["foreign"]["code"] == 0
+    overlap = mdev(played["overlap"], A)
+    assert overlap["reason"] == "QueueTaken"
+    assert overlap["message"].startswith(f"07.0004: is in foreign mdev {B}")
+    assert mdev(played["overlap"], B)["state"] == "Foreign"
+    assert mdev(played["differs"], B)["reason"] == "AdoptionDiffers"
+    assert mdev(played["not asked"], B)["reason"] == "ForeignMdev"
+    assert mdev(played["adopted"], B)["state"] == "Ready"
+    # Adopted, the device is ours to remove; the mask bit was never ours to give back.
+    assert "mdevs" not in played["theirs gone"]["document"]
+    assert played["theirs gone"]["document"]["guestQueues"] == 4
+
+
+def test_the_kernel_had_nothing_to_complain_about(played):
+    assert played["log"]["stdout"] == ""

@@ -119,8 +119,8 @@ class NodeAgent:
     async def run(self, stop: asyncio.Event) -> None:
         """Do a pass whenever there is a reason to, until told to stop; a pass that has begun is finished."""
         while not stop.is_set():
-            await self.turn()
-            waiting = asyncio.ensure_future(self._triggers.wait())
+            good = await self.turn()
+            waiting = asyncio.ensure_future(self._triggers.wait(soon=not good))
             stopping = asyncio.ensure_future(stop.wait())
             try:
                 await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -128,8 +128,8 @@ class NodeAgent:
                 waiting.cancel()
                 stopping.cancel()
 
-    async def turn(self) -> None:
-        """Do one pass. Never raises for what host, disk or API server do."""
+    async def turn(self) -> bool:
+        """Do one pass and return whether the host was read; never raises for what host, disk or API server do."""
         desired = self.desired
         try:
             outcome = await self._pass(desired)
@@ -144,8 +144,9 @@ class NodeAgent:
             await self._tell(desired, outcome)
             self._last = outcome.view
             self._health.turn(read=True)
-            return
+            return True
         self._health.turn(read=False)
+        return False
 
     async def _pass(self, desired: Desired | None) -> Outcome:
         loop = asyncio.get_running_loop()

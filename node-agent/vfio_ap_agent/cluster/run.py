@@ -17,6 +17,7 @@ from vfio_ap_agent.apply import Applier
 from vfio_ap_agent.cluster.agent import NodeAgent
 from vfio_ap_agent.cluster.announce import Said
 from vfio_ap_agent.cluster.health import Health, serve
+from vfio_ap_agent.cluster.logs import OneLine
 from vfio_ap_agent.cluster.outlet import ClusterOutlet
 from vfio_ap_agent.cluster.publish import APNODES, Publisher
 from vfio_ap_agent.host.client import open_host
@@ -37,12 +38,9 @@ _GRACE = 12.0
 
 def run_agent(args: argparse.Namespace, lock: Path | None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S%z",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine(datefmt="%Y-%m-%dT%H:%M:%S%z"))
+    logging.basicConfig(level=logging.DEBUG if args.verbose else logging.INFO, handlers=[handler])
     if not args.node_name:
         _LOG.critical("the node's name is missing; set NODE_NAME or --node-name")
         return 2

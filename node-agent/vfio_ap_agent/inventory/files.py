@@ -72,6 +72,10 @@ class Files:
             case other:
                 raise _unreadable(path, other)
 
+    def was_read(self, path: str) -> bool:
+        """Tell whether a file was asked for."""
+        return Read(path) in self._results
+
     def result(self, op: Op) -> Result:
         """Return the bare result of an operation."""
         return self._results[op]

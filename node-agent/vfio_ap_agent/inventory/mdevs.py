@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from vfio_ap.hostmask import HostMasks
 from vfio_ap.hostops import Link, List, Op, Read
@@ -66,12 +66,15 @@ class Mdevs:
             return "no"
         return "v4" if self._members else "unknown"
 
-    def matrix_ops(self, masks: HostMasks, limits: tuple[int, int]) -> Iterable[Op]:
-        """Return the reads under vfio_ap's lock, but none that could overrun a page on an old kernel (V-12)."""
+    def matrix_ops(self, masks: HostMasks, limits: tuple[int, int], trusted: Collection[str]) -> Iterable[Op]:
+        """Return the reads under vfio_ap's lock, but none that could overrun a page on an old kernel (V-12).
+
+        ``trusted`` devices are ours, and we gave them no more than fits.
+        """
         for uuid in self.live:
             path = paths.mdev(uuid)
             if "ap_config" not in self._members[uuid]:
-                if _most_queues(masks, limits) <= PAGE_QUEUES:
+                if uuid in trusted or _most_queues(masks, limits) <= PAGE_QUEUES:
                     yield from (Read(f"{path}/{name}") for name in ("matrix", "guest_matrix", "control_domains"))
             elif len(self._configured(uuid)) <= PAGE_QUEUES:
                 yield Read(f"{path}/guest_matrix")
@@ -79,8 +82,8 @@ class Mdevs:
     def _configured(self, uuid: str) -> Matrix:
         return Matrix.from_ap_config(self._files.needed(f"{paths.mdev(uuid)}/ap_config"))
 
-    def views(self, bus: Bus, queues: Mapping[Apqn, QueueView], safe: bool, people: People) -> dict[str, MdevView]:
-        """Return the devices; ``safe`` tells whether matrix files were read on a kernel without ap_config."""
+    def views(self, bus: Bus, queues: Mapping[Apqn, QueueView], people: People) -> dict[str, MdevView]:
+        """Return the devices."""
         views = {}
         for uuid in self.all:
             path = paths.mdev(uuid)
@@ -91,20 +94,20 @@ class Mdevs:
             if uuid not in self.live:
                 views[uuid] = MdevView(uuid, None, None, group, holders, leaving=True)
                 continue
-            matrix, guest = self._matrices(uuid, bus, queues, safe)
+            matrix, guest = self._matrices(uuid, bus, queues)
             used = tuple(q for q in matrix if (s := queues.get(q)) and s.status == "in use") if matrix else ()
             views[uuid] = MdevView(uuid, matrix, guest, group, holders, used)
         return views
 
     def _matrices(
-        self, uuid: str, bus: Bus, queues: Mapping[Apqn, QueueView], safe: bool
+        self, uuid: str, bus: Bus, queues: Mapping[Apqn, QueueView]
     ) -> tuple[Matrix | None, Matrix | None]:
         path = paths.mdev(uuid)
         if "ap_config" in self._members[uuid]:
             matrix = self._configured(uuid)
             if len(matrix) > PAGE_QUEUES:
                 return matrix, _guest_by_queues(matrix, bus.present, queues)
-        elif safe:
+        elif self._files.was_read(f"{path}/matrix"):
             adapters, domains = parse_matrix_file(self._files.needed(f"{path}/matrix"))
             matrix = Matrix(adapters, domains, self._control(f"{path}/control_domains"))
         else:
@@ -128,11 +131,6 @@ def _most_queues(masks: HostMasks, limits: tuple[int, int]) -> int:
     by_row = len(adapters - masks.adapters) * len(domains)
     by_column = len(adapters) * len(domains - masks.domains)
     return max(by_row, by_column)
-
-
-def matrices_readable(masks: HostMasks, limits: tuple[int, int]) -> bool:
-    """Tell whether matrix files can be read without ap_config."""
-    return _most_queues(masks, limits) <= PAGE_QUEUES
 
 
 def _guest_by_queues(matrix: Matrix, present: Matrix, queues: Mapping[Apqn, QueueView]) -> Matrix:

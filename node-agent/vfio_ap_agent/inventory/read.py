@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.hostops import HostOps
@@ -11,14 +12,14 @@ from vfio_ap_agent import paths
 from vfio_ap_agent.inventory.bus import Bus, bus_ops, parse_sysinfo, queue_control
 from vfio_ap_agent.inventory.files import Changed, Files
 from vfio_ap_agent.inventory.holders import look_for_holders
-from vfio_ap_agent.inventory.mdevs import Mdevs, People, listing_ops, matrices_readable
+from vfio_ap_agent.inventory.mdevs import Mdevs, People, listing_ops
 
 _LOG = logging.getLogger(__name__)
 _TRIES = 5
 
 
-async def read_host(host: HostOps) -> HostView:
-    """Return the host as it is.
+async def read_host(host: HostOps, trusted: Collection[str] = ()) -> HostView:
+    """Return the host as it is; ``trusted`` are devices of ours, which we gave no more queues than can be shown.
 
     Raises RefusedError: NoApBus, what the kernel said no to, nonsense, or InventoryUnstable when the host kept
     changing; TimeoutError and ConnectionError as ``HostOps.run``.
@@ -26,7 +27,7 @@ async def read_host(host: HostOps) -> HostView:
     changed = ""
     for _ in range(_TRIES):
         try:
-            return await _read_once(host)
+            return await _read_once(host, trusted)
         except Changed as change:
             changed = str(change)
             _LOG.debug("the host changed while it was read: %s", changed)
@@ -34,15 +35,14 @@ async def read_host(host: HostOps) -> HostView:
     raise RefusedError(Refusal("InventoryUnstable", "host", text, "it is read again soon"))
 
 
-async def _read_once(host: HostOps) -> HostView:
+async def _read_once(host: HostOps, trusted: Collection[str]) -> HostView:
     files = Files(host)
     await files.fetch([*bus_ops(), *listing_ops()])
     bus, mdevs = Bus(files), Mdevs(files)
     limits = bus.maximum("adapter"), bus.maximum("domain")
     await files.fetch([*bus.device_ops(), *mdevs.attribute_ops()])
     mdevs.learn_members()
-    safe = matrices_readable(bus.masks, limits)
-    await files.fetch([*bus.status_ops(), *mdevs.matrix_ops(bus.masks, limits)])
+    await files.fetch([*bus.status_ops(), *mdevs.matrix_ops(bus.masks, limits, trusted)])
     people = await look_for_holders(files) if mdevs.all else People({})
     queues = bus.queue_views()
     view = HostView(
@@ -61,7 +61,7 @@ async def _read_once(host: HostOps) -> HostView:
         masks=bus.masks,
         adapters=bus.adapter_views(),
         queues=queues,
-        mdevs=mdevs.views(bus, queues, safe, people),
+        mdevs=mdevs.views(bus, queues, people),
         bindings=bus.bindings,
         boot=(files.text(paths.BOOT_ID) or "").strip(),
     )

@@ -1,0 +1,165 @@
+"""Whatever machines, wishes, guests and other people do: the host converges or says why, and nobody is hurt."""
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vfio_ap.hostmask import HostMasks
+from vfio_ap.hostops import Write
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Apqn, Matrix
+from vfio_ap_agent import paths
+
+from .support import FOREIGN, A, B, C, Node, WantedMdev, wish
+
+ADAPTERS, DOMAINS = (4, 5, 6), (4, 6, 171)
+MDEV_FILES = ("create", "remove", "assign_adapter", "assign_domain", "unassign_adapter", "unassign_domain")
+BINDINGS = ("bind", "unbind")
+adapters = st.frozensets(st.sampled_from((*ADAPTERS, 9)), min_size=1, max_size=3).map(IdSet.from_ids)
+domains = st.frozensets(st.sampled_from((*DOMAINS, 17)), min_size=1, max_size=3).map(IdSet.from_ids)
+matrices = st.builds(Matrix, adapters, domains)
+wishes = st.dictionaries(st.sampled_from((A, B, C, FOREIGN)), st.tuples(matrices, st.booleans()), max_size=3)
+reservations = st.lists(st.builds(Matrix, adapters, domains), max_size=1)
+
+ids = st.sampled_from((*ADAPTERS, *DOMAINS, 9, 17))
+interference = st.one_of(
+    st.tuples(st.just("mask"), st.sampled_from(("apmask", "aqmask")), st.sampled_from("+-"), ids),
+    st.tuples(
+        st.just("mdev"), st.sampled_from((A, B, FOREIGN)),
+        st.sampled_from(MDEV_FILES), ids,
+    ),
+    st.tuples(st.just("queue"), st.sampled_from(ADAPTERS), st.sampled_from(DOMAINS), st.sampled_from(BINDINGS)),
+    st.tuples(st.just("guest"), st.sampled_from((A, B, FOREIGN)), st.sampled_from(("start", "stop")), st.none()),
+    st.tuples(st.just("wish"), wishes, reservations, st.none()),
+    st.tuples(st.just("restart"), st.none(), st.none(), st.none()),
+)  # fmt: skip
+
+
+class Referee:
+    """Judges every write of the agent by what the kernel did."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.reserved: list[Matrix] = []
+        self.wanted: dict[str, Matrix] = {}
+        self.told: dict[str, set[Apqn]] = {}
+        """Queues that each device was once told to have and then not."""
+        node.witness.before, node.witness.after = self.before, self.after
+
+    def masks(self) -> HostMasks:
+        read = self.node.kernel.read
+        return HostMasks(*(IdSet.from_mask(read(f"{paths.BUS}/{name}")) for name in ("apmask", "aqmask")))
+
+    def guests(self) -> dict[str, set[Apqn]]:
+        """Return what each guest's CRYCB has, by the UUID of its device."""
+        found = {}
+        for name, guest in self.node.kernel.guests.items():
+            if guest.has_device:
+                found[name] = {Apqn(a, d) for a in IdSet(guest.adapters) for d in IdSet(guest.domains)}
+        return found
+
+    def foreign(self) -> object:
+        mdevs = self.node.kernel.mdevs.by_uuid
+        ours = self.node.applier.ours.mdevs
+        return {uuid: mdev.assigned.text() for uuid, mdev in mdevs.items() if uuid not in ours}
+
+    def tell(self, new: dict[str, Matrix]) -> None:
+        for uuid, old in self.wanted.items():
+            self.told.setdefault(uuid, set()).update(set(old) - set(new.get(uuid, Matrix())))
+        self.wanted = new
+
+    def before(self, op: Write) -> None:
+        self.were = self.masks(), self.guests(), self.foreign()
+        if op.path.endswith("/remove"):
+            mdev = self.node.kernel.mdevs.by_uuid[op.path.split("/")[-2]]
+            assert mdev.guest is None, "removed a device that a guest has"
+            assert mdev.uuid not in self.wanted
+
+    def after(self, op: Write) -> None:
+        masks, guests, foreign = self.were
+        for queue in (queue for matrix in self.reserved for queue in matrix):
+            assert not (masks.reserves(queue) and not self.masks().reserves(queue)), f"{queue} left the host"
+        for uuid, had in guests.items():
+            lost = had - self.guests().get(uuid, set())
+            assert lost <= self.told.get(uuid, set()), f"{uuid} lost {lost} by {op}"
+            assert not lost & set(self.wanted.get(uuid, Matrix())), f"{uuid} lost what it is wanted to have"
+        assert all(self.foreign().get(uuid, text) == text for uuid, text in foreign.items())
+
+
+def meddle(node: Node, referee: Referee, action: tuple) -> None:
+    """Do what somebody else does; the kernel may refuse it."""
+    kind, *rest = action
+    kernel = node.kernel
+    try:
+        if kind == "mask":
+            kernel.write(f"{paths.BUS}/{rest[0]}", f"{rest[1]}{rest[2]}")
+        elif kind == "mdev" and rest[1] == "create":
+            kernel.write(paths.CREATE, rest[0])
+        elif kind == "mdev" and rest[1] == "remove":
+            if kernel.mdevs.by_uuid[rest[0]].guest is None:
+                kernel.write(f"{paths.mdev(rest[0])}/remove", "1")
+        elif kind == "mdev":
+            kernel.write(f"{paths.mdev(rest[0])}/{rest[1]}", str(rest[2]))
+        elif kind == "queue":
+            for driver in ("vfio_ap", "cex4queue"):
+                kernel.write(f"{paths.DRIVERS}/{driver}/{rest[2]}", str(Apqn(rest[0], rest[1])))
+        elif kind == "guest" and rest[1] == "start":
+            if rest[0] not in kernel.guests and kernel.mdevs.by_uuid[rest[0]].guest is None:
+                node.control.start_guest(rest[0], rest[0])
+        elif kind == "guest":
+            node.control.stop_guest(rest[0])
+        elif kind == "restart":
+            node.start_agent()
+    except (OSError, KeyError, ValueError):
+        return
+
+
+@settings(
+    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "40")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(
+    profile=st.sampled_from(("K7.1", "K6.12", "K6.1")),
+    first=st.tuples(wishes, reservations),
+    story=st.lists(st.tuples(interference, st.booleans()), max_size=12),
+)
+def test_converges_or_says_why_and_hurts_nobody(profile, first, story):
+    with tempfile.TemporaryDirectory() as folder:
+        node = Node(Path(folder), profile)
+        referee = Referee(node)
+        asyncio.run(_live(node, referee, first, story))
+
+
+async def _live(node: Node, referee: Referee, first: tuple, story: list) -> None:
+    now = wish()
+    story = [(("wish", *first, None), True), *story]
+    for action, look in story:
+        if action[0] == "wish":
+            mdevs = [WantedMdev(uuid, uuid, matrix, adopt) for uuid, (matrix, adopt) in action[1].items()]
+            now = wish(*mdevs, reserved=action[2])
+            referee.tell({mdev.uuid: mdev.matrix for mdev in mdevs})
+            referee.reserved = action[2]
+        else:
+            meddle(node, referee, action)
+        if look:
+            await node.applier.apply(now)
+    outcome = await node.applier.apply(now)
+    for report in outcome.reports:
+        assert report.state in ("Ready", "Foreign") or report.note is not None
+        if report.uuid in referee.wanted:
+            assert report.state != "Pending", f"{report} after {node.witness.writes}"
+    for uuid, target in referee.wanted.items():
+        state = next(report.state for report in outcome.reports if report.uuid == uuid)
+        if state in ("Ready", "Incomplete"):
+            mdev = node.kernel.mdevs.by_uuid[uuid]
+            assert (mdev.assigned.adapters, mdev.assigned.domains) == (target.adapters.bits, target.domains.bits)
+    before = len(node.witness.writes)
+    again = await node.applier.apply(now)
+    assert node.witness.writes[before:] == [], "writes at rest"
+    assert again.reports == outcome.reports
+    assert node.kernel.hazards == []
