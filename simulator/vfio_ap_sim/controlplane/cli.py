@@ -14,14 +14,15 @@ from typing import NoReturn
 from .binaries import default_binaries
 from .controlplane import ControlPlane
 from .errors import LauncherError
-from .tools import TOOLS, Tool
+from .tools import OPTIONAL, TOOLS, Tool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m vfio_ap_sim.controlplane", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("binaries", help="get all binaries; print name, path and source of each")
+    get = commands.add_parser("binaries", help="get the binaries; print name, path and source of each")
+    get.add_argument("--all", action="store_true", help="KubeVirt's too, which a control plane does without")
     run = commands.add_parser("run", help="get one binary and become it: run helm lint CHART")
     # One argument that takes everything: whatever starts with a dash is the tool's
     run.add_argument("call", nargs=argparse.REMAINDER, metavar="TOOL [ARG...]")
@@ -31,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "binaries":
-            _binaries()
+            _binaries(TOOLS + OPTIONAL if options.all else TOOLS)
         elif options.command == "run":
-            tools = {tool.name: tool for tool in TOOLS}
+            tools = {tool.name: tool for tool in TOOLS + OPTIONAL}
             if not options.call or options.call[0] not in tools:
                 run.error(f"run takes one of {', '.join(tools)}, then its arguments")
             _become(tools[options.call[0]], options.call[1:])
@@ -47,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _binaries() -> None:
+def _binaries(tools: Sequence[Tool]) -> None:
     binaries = default_binaries()
-    width = max(len(tool.name) for tool in TOOLS)
-    for tool in TOOLS:
+    width = max(len(tool.name) for tool in tools)
+    for tool in tools:
         found = binaries.get(tool)
         print(f"{found.name:{width}} -> {found.path} ({found.source})", flush=True)
 

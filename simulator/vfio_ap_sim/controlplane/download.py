@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .errors import ChecksumMismatchError, DownloadFailedError
 from .progress import Progress
-from .tools import Tool, machine
+from .tools import Release, Tool, machine
 
 CONNECT_TIMEOUT = 3.0
 """Seconds to find out that a release server cannot be reached from here."""
@@ -50,9 +50,12 @@ class Downloader:
 
         Raises DownloadFailedError, and ChecksumMismatchError when the file is not the release's.
         """
-        url = tool.release.url.format(arch=machine())
+        release = tool.release
+        if release is None:
+            raise DownloadFailedError(tool.name, "its project publishes no program", _REMEDY)
+        url = release.url.format(arch=machine())
         name = url.rsplit("/", 1)[1]
-        sums = self._text(tool.release.sums.format(arch=machine()))
+        sums = self._text(release.sums.format(arch=machine()))
         wanted = expected_sum(sums, name)
         if wanted is None:
             raise DownloadFailedError(tool.name, f"the release's checksum file does not name {name}", _REMEDY)
@@ -65,7 +68,7 @@ class Downloader:
                 f"{url} has sha256 {found}, its release says {wanted}",
                 "try again; if it stays so, somebody between here and the release server changes files",
             )
-        return self._unpack(tool, part, folder) if tool.release.member else part
+        return self._unpack(tool, release, part, folder) if release.member else part
 
     def _text(self, url: str) -> str:
         self._reach(url)
@@ -114,8 +117,8 @@ class Downloader:
             raise DownloadFailedError(host, f"cannot be reached: {self._unreachable[where]}", _REMEDY)
 
     @staticmethod
-    def _unpack(tool: Tool, archive: Path, folder: Path) -> Path:
-        member = tool.release.member.format(arch=machine())
+    def _unpack(tool: Tool, release: Release, archive: Path, folder: Path) -> Path:
+        member = release.member.format(arch=machine())
         program = folder / tool.name
         try:
             with tarfile.open(archive) as tar:

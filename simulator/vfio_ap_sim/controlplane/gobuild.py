@@ -1,4 +1,7 @@
-"""Builds a binary from Go modules, with the go.mod and go.sum of this package and no Go code of ours."""
+"""Builds a binary from Go modules, with the go.mod and go.sum of this package.
+
+The only Go code of ours is ``go/kubevirt/manifests``, which prints what KubeVirt's own packages make.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class GoBuilder:
     def build(self, tool: Tool, folder: Path) -> Path:
         """Build ``tool`` in ``folder`` and return the program. Raises BuildFailedError and NoGoError."""
         if not self._announced:
-            self._progress.say("building from Go modules; all six take about seven minutes on two cores, once")
+            self._progress.say("building from Go modules, once; on two cores that takes about a minute a program")
             self._announced = True
         module = folder / "module"
         shutil.copytree(MODULES / tool.build.module, module)

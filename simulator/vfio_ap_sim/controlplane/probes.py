@@ -14,10 +14,14 @@ TIMEOUT = 2.0
 """Seconds that one question may take."""
 
 
-def https_ok(port: int, path: str, ca: Path, client: Pair) -> Callable[[], Awaitable[str]]:
-    """Return a probe of ``https://127.0.0.1:port/path``: empty when it answers 200, else what it said."""
+def https_ok(port: int, path: str, ca: Path, client: Pair | None = None) -> Callable[[], Awaitable[str]]:
+    """Return a probe of ``https://127.0.0.1:port/path``: empty when it answers 200, else what it said.
+
+    Without ``client`` it asks as anybody, as the kubelet does.
+    """
     context = ssl.create_default_context(cafile=str(ca))
-    context.load_cert_chain(str(client.cert), str(client.key))
+    if client is not None:
+        context.load_cert_chain(str(client.cert), str(client.key))
 
     def ask() -> str:
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)

@@ -1,4 +1,4 @@
-"""The programs the control plane consists of, pinned: version, release files and Go package of each.
+"""The programs the control plane consists of, and those that run on it: version, release files, Go package.
 
 Data only. Versions here and in ``go/*/go.mod`` are the same; a test holds them together.
 """
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 KUBERNETES = "v1.36.3"
 ETCD = "v3.7.3"
 HELM = "v3.22.0"
+KUBEVIRT = "v1.8.4"
+MANIFESTS = f"{KUBEVIRT}-1"
+"""Of ``go/kubevirt/manifests``: raise the last number with each change there, or caches keep the old program."""
 
 _ARCHITECTURES = {
     "x86_64": "amd64",
@@ -41,7 +44,7 @@ class GoBuild:
     module: str
     """Folder under ``go/`` with the go.mod and go.sum."""
     package: str
-    """Go import path of the main package."""
+    """Go import path of the main package, or its path in the module's own folder (``./x``)."""
     variables: tuple[tuple[str, str], ...] = ()
     """What the linker sets (-X), as (variable, value)."""
 
@@ -52,7 +55,8 @@ class Tool:
 
     name: str
     version: str
-    release: Release
+    release: Release | None
+    """None where its project publishes no program, only images."""
     build: GoBuild
 
 
@@ -105,6 +109,11 @@ def _helm() -> Tool:
     )
 
 
+def _kubevirt(name: str) -> Tool:
+    variables = (("kubevirt.io/client-go/version.gitVersion", KUBEVIRT),)
+    return Tool(name, KUBEVIRT, None, GoBuild("kubevirt", f"kubevirt.io/kubevirt/cmd/{name}", variables))
+
+
 SERVERS: tuple[Tool, ...] = (
     _etcd(),
     _kubernetes("kube-apiserver"),
@@ -113,3 +122,9 @@ SERVERS: tuple[Tool, ...] = (
 )
 CLIENTS: tuple[Tool, ...] = (_kubernetes("kubectl"), _helm())
 TOOLS: tuple[Tool, ...] = SERVERS + CLIENTS
+VIRT_API = _kubevirt("virt-api")
+VIRT_CONTROLLER = _kubevirt("virt-controller")
+KUBEVIRT_MANIFESTS = Tool("kubevirt-manifests", MANIFESTS, None, GoBuild("kubevirt", "./manifests"))
+"""Prints what KubeVirt's operator would install."""
+OPTIONAL: tuple[Tool, ...] = (VIRT_API, VIRT_CONTROLLER, KUBEVIRT_MANIFESTS)
+"""What the control plane itself does without; whoever needs it gets it."""
