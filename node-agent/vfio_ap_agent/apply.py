@@ -184,11 +184,12 @@ class Applier:
     def _failed(self, now: _Pass, step: Step, wish: Wish, refusal: Refusal) -> None:
         _LOG.warning("failed: %s: %s", step, refusal)
         now.failures.append((step, refusal))
-        if refusal.reason in ("StateUnwritable", "HostUnreachable", "SysfsTimeout"):
+        hangs = refusal.reason == "SysfsTimeout"
+        if refusal.reason in ("StateUnwritable", "HostUnreachable") or (hangs and not isinstance(step, Remove)):
             raise RefusedError(refusal)
         key = step.file if isinstance(step, EditMask) else str(step.apqn) if isinstance(step, Probe) else step.uuid
         now.tries[key] = now.tries.get(key, 0) + 1
-        if now.tries[key] < _TRIES and refusal.reason not in ("InUse", "IdlenessUnproven"):
+        if now.tries[key] < _TRIES and refusal.reason not in ("InUse", "IdlenessUnproven", "SysfsTimeout"):
             return
         if isinstance(step, EditMask) and not step.release:
             now.keep_bits = True

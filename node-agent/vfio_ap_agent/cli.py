@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from vfio_ap import grid
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.hostdiff import changes

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
-import yaml
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.hostwish import WantedMdev, Wish
 from vfio_ap_api.apnode import DesiredMdev, ReservedQueues

@@ -109,6 +109,11 @@ class NodeAgent:
             self._triggers.pull("spec")
 
     @property
+    def last(self) -> HostView | None:
+        """The host at the end of the last pass, None before the first."""
+        return self._last
+
+    @property
     def desired(self) -> Desired | None:
         """The wish, None where there is none yet."""
         spec = (self._apnode or {}).get("spec") or {}

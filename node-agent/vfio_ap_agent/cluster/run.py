@@ -20,6 +20,7 @@ from vfio_ap_agent.cluster.health import Health, serve
 from vfio_ap_agent.cluster.logs import OneLine
 from vfio_ap_agent.cluster.outlet import ClusterOutlet
 from vfio_ap_agent.cluster.publish import APNODES, Publisher
+from vfio_ap_agent.cluster.use import watch_use
 from vfio_ap_agent.host.client import open_host
 from vfio_ap_agent.host.events import kernel_log, uevents
 from vfio_ap_agent.samples import Samples
@@ -77,6 +78,7 @@ async def _serve(args: argparse.Namespace, lock: Path | None) -> int:
             _spawn(_kernel_log(args.sysfs, outlet, triggers)),
             _spawn(outlet.serve_kubelet()),
             _spawn(_kubelet_news(outlet, triggers)),
+            _spawn(watch_use(host, lambda: agent.last, lambda: triggers.pull("use"))),
         ]
         loop_task = _spawn(agent.run(stop))
         try:

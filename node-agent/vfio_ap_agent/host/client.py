@@ -2,8 +2,9 @@
 
 Each lane (reads; writes; each ``remove``) has a connection of its own, so that a write that waits for queue
 resets (V-38) does not hold up reading. A lane that misses its deadline is dropped and made anew. Its worker is
-killed; one that cannot die, because a write waits uninterruptibly (V-34), is left behind and counted, and no
-further write is sent while one that was left behind still runs.
+killed; one that cannot die, because a write waits uninterruptibly (V-34), is left behind and counted. No further
+write is sent while such a one may still take effect; a ``remove`` concerns its own device alone, and that device
+shows what became of it (V-35).
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class Stuck:
     path: str
     seconds: float
     writing: bool
+
+    @property
+    def blocks_writes(self) -> bool:
+        """Whether it is not safe to write anything else before it has come back."""
+        return self.writing and not self.path.endswith("/remove")
 
 
 class StuckWriteError(ConnectionError):
@@ -125,7 +131,7 @@ class LanedHost:
         if not ops:
             return []
         writes = [op for op in ops if isinstance(op, Write)]
-        if writes and (stuck := next((s for s in self._left.values() if s.writing), None)):
+        if writes and (stuck := next((s for s in self._left.values() if s.blocks_writes), None)):
             raise StuckWriteError(f"a write to {stuck.path} has not come back from the kernel")
         name = _lane_of(writes)
         first = writes[0].path if writes else ops[0].path

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from vfio_ap.hostops import Write
 from vfio_ap_agent import paths
 from vfio_ap_agent.lock import config_lock
 
@@ -86,6 +87,25 @@ async def test_a_guest_that_starts_between_plan_and_removal_is_noticed(node):
     (left,) = outcome.reports
     assert (left.state, left.note.reason) == ("Leaving", "InUse")
     assert sum("remove" in line for line in node.witness.writes) == 1
+
+
+async def test_a_removal_that_hangs_leaves_the_rest_of_the_wish_alone(node):
+    """A guest that starts in the last moment and does not let go: the write never returns (V-33)."""
+    await node.apply(wanted(A, "5", "4"))
+    run = node.witness.run
+
+    async def hang_on_remove(ops, *, deadline):
+        if any(isinstance(op, Write) and op.path.endswith("/remove") for op in ops):
+            node.control.start_guest("vm", A, obeys=False)
+            return await run(ops, deadline=0.05)
+        return await run(ops, deadline=deadline)
+
+    node.witness.run = hang_on_remove
+    outcome = await node.apply(wanted(B, "6", "6"))
+    reports = by_uuid(outcome)
+    assert reports[B].state == "Ready"
+    assert (reports[A].state, reports[A].note.reason) == ("Leaving", "SysfsTimeout")
+    assert by_uuid(await node.apply(wanted(B, "6", "6")))[A].note.reason == "Leaving"
 
 
 async def test_foreign_devices_are_reported_and_left_alone(node):

@@ -11,6 +11,7 @@ from vfio_ap_agent import paths
 from vfio_ap_agent.cluster.agent import NodeAgent
 from vfio_ap_agent.cluster.health import Health
 from vfio_ap_agent.cluster.publish import Publisher
+from vfio_ap_agent.cluster.use import use_differs
 from vfio_ap_agent.host.client import Stuck
 from vfio_ap_agent.triggers import Triggers
 from vfio_ap_kube.client import ApiError
@@ -283,6 +284,21 @@ async def test_a_full_machine_with_common_keys_is_small(tmp_path):
     assert len(json.dumps(node.status)) < 16 * 1024
     sampled = [use.get("sampled") for adapter in node.status["adapters"] for use in adapter["keys"]]
     assert sampled == ["2026-11-21T10:00:00Z"] * 10 + [None] * 50
+
+
+async def test_a_guest_that_comes_or_goes_is_noticed_without_an_event(node):
+    node.wish(item())
+    await node.agent.turn()
+    assert not await use_differs(node.witness, node.agent.last)
+    node.control.start_guest("vm", A)
+    assert await use_differs(node.witness, node.agent.last)
+    await node.agent.turn()
+    assert node.status["mdevs"][0]["inUse"] is True
+    assert not await use_differs(node.witness, node.agent.last)
+    node.control.stop_guest("vm")
+    assert await use_differs(node.witness, node.agent.last)
+    node.witness.run = gone
+    assert await use_differs(node.witness, node.agent.last)
 
 
 class Api:

@@ -61,7 +61,7 @@ def test_reserved_queues_that_cannot_be_read_stop_everything(reserved):
 
 def test_a_whole_apnode_may_be_given(tmp_path):
     (tmp_path / "node.yaml").write_text(
-        f"kind: APNode\nspec: {{mdevs: [{{uuid: {A}, matrix: m, adapters: '5', domains: '4'}}]}}"
+        f"spec: {{mdevs: [{{uuid: {A}, matrix: m, adapters: '5', domains: '4'}}]}}"
     )
     assert [mdev.uuid for mdev in load(tmp_path / "node.yaml").wish.mdevs] == [A]
     with pytest.raises(RefusedError):

@@ -98,8 +98,8 @@ async def test_a_worker_that_cannot_die_is_counted_and_blocks_writes_until_it_ha
 
     host = LanedHost(opener)
     with pytest.raises(TimeoutError):
-        await host.run([Write("/sys/a/remove", b"1")], deadline=0.01)
-    assert [(stuck.path, stuck.seconds) for stuck in host.left_behind] == [("/sys/a/remove", 0.01)]
+        await host.run([Write("/sys/a/apmask", b"1")], deadline=0.01)
+    assert [(stuck.path, stuck.seconds) for stuck in host.left_behind] == [("/sys/a/apmask", 0.01)]
     with pytest.raises(StuckWriteError):
         await host.run([Write("/sys/b", b"1")], deadline=0.01)
     lanes[0].released.set()
@@ -107,6 +107,20 @@ async def test_a_worker_that_cannot_die_is_counted_and_blocks_writes_until_it_ha
         await asyncio.sleep(0)
     with pytest.raises(TimeoutError):  # sent now, and stuck for its own reasons
         await host.run([Write("/sys/b", b"1")], deadline=0.01)
+
+
+async def test_a_removal_that_hangs_does_not_keep_others_from_writing():
+    lanes = []
+
+    async def opener():
+        lanes.append(Immortal())
+        return lanes[-1]
+
+    host = LanedHost(opener)
+    for path in ("/sys/a/remove", "/sys/b"):
+        with pytest.raises(TimeoutError):
+            await host.run([Write(path, b"1")], deadline=0.01)
+    assert len(host.left_behind) == len(lanes) == 2
 
 
 async def test_the_same_over_the_simulators_socket(tmp_path):
