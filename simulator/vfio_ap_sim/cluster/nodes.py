@@ -33,7 +33,9 @@ class SimNode:
         address: str,
         labels: Mapping[str, str],
         profile: str,
+        images: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        """Prepare; ``images`` are more than the product's, or others in their place."""
         self.name = name
         self.control: Control = boot(machine, profile)
         """The hands at the machine: plug, unplug, start a guest …"""
@@ -48,12 +50,13 @@ class SimNode:
             kubeconfig,
             folder,
             labels=labels,
-            image_map=IMAGE_MAP,
+            image_map={**IMAGE_MAP, **(images or {})},
             extra_env={
                 "VFIO_AP_SYSFS": f"unix:{self.socket}",
                 "VFIO_AP_STATE_DIR": str(self.state),
                 "VFIO_AP_LOCK_FILE": str(folder / "s390apconfig.lock"),
                 "VFIO_AP_KUBELET_DIR": str(folder / "device-plugins"),
+                "HOOK_SOCKET_DIR": "{mount:/var/run/kubevirt-hooks}",
             },
             knobs=Knobs(status_period=1.0, first_backoff=0.5, address=address),
         )

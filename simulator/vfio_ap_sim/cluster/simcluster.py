@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -67,9 +67,15 @@ class SimCluster:
         return output.decode()
 
     async def add_node(
-        self, name: str, machine: Machine, *, labels: Mapping[str, str] | None = None, profile: str = "K7.1"
+        self,
+        name: str,
+        machine: Machine,
+        *,
+        labels: Mapping[str, str] | None = None,
+        profile: str = "K7.1",
+        images: Mapping[str, Sequence[str]] | None = None,
     ) -> SimNode:
-        """Start a node and return it once it is Ready."""
+        """Start a node and return it once it is Ready; ``images`` have programs on it beside the product's."""
         number = len(self.nodes) + 1
         kubeconfig = self.plane.client_kubeconfig(f"system:node:{name}", ["system:nodes"])
         folder = self.plane.run_dir / "n" / str(number)
@@ -83,6 +89,7 @@ class SimCluster:
             address=f"127.66.0.{number}",
             labels=labels or {},
             profile=profile,
+            images=images,
         )
         self.nodes[name] = node
         await node.start()

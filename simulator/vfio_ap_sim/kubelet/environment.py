@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
+_MOUNT = re.compile(r"\{mount:([^}]+)\}")
 _KEYED = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
 
 Document = dict[str, Any]
@@ -83,6 +84,23 @@ def environment(pod: Document, container: Document, base: Mapping[str, str], add
         else:
             raise ConfigError(f"the played kubelet cannot take {variable['name']} from {', '.join(source)}")
     return env
+
+
+def fill(variables: Mapping[str, str], folder: str, mounted: Callable[[str], str | None]) -> dict[str, str]:
+    """Return the node's own variables with their placeholders filled in.
+
+    ``{pod}`` is the pod's ``folder``, ``{mount:PATH}`` what ``mounted`` returns for that path; where that is None
+    the variable is left out.
+    """
+    filled = {}
+    for name, value in variables.items():
+        text = value.replace("{pod}", folder)
+        places = {path: mounted(path) for path in _MOUNT.findall(text)}
+        for path, place in places.items():
+            text = text.replace(f"{{mount:{path}}}", place or "")
+        if None not in places.values():
+            filled[name] = text
+    return filled
 
 
 def command_line(container: Document, prefix: Sequence[str], env: Mapping[str, str]) -> list[str]:

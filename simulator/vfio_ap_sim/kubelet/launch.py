@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class Launcher:
         self._uid: str = meta["uid"]
         unique = f"{meta['namespace']}_{meta['name']}_{self._uid}"
         self._folder = machine.folder / "pods" / unique
+        self.volumes = self._folder / "volumes"
+        """Has a folder for each volume."""
         self.logs = machine.folder / "logs" / unique
         """One file a container; kept when the pod is gone."""
         self._token: tokens.PodToken | None = None
@@ -63,7 +66,7 @@ class Launcher:
         """
         for folder in (self._folder, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        await volumes.prepare(self._machine.client, pod, self._folder / "volumes", self._machine.knobs.address)
+        await volumes.prepare(self._machine.client, pod, self.volumes, self._machine.knobs.address)
         containers = [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
         sources = [tokens.token_source(pod, spec) for spec in containers if self._prefix(spec) is not None]
         if source := next((source for source in sources if source is not None), None):
@@ -73,7 +76,7 @@ class Launcher:
 
     def refresh(self, pod: Document) -> None:
         """Bring files that show the pod's metadata up to date."""
-        volumes.refresh(pod, self._folder / "volumes", self._machine.knobs.address)
+        volumes.refresh(pod, self.volumes, self._machine.knobs.address)
 
     async def start(self, pod: Document, spec: Document) -> Started:
         """Start a container once.
@@ -98,7 +101,8 @@ class Launcher:
             env |= allocation.envs
         if self._token is not None and tokens.token_source(pod, spec) is not None:
             env["KUBECONFIG"] = str(self._token.kubeconfig)
-        env |= {name: value.replace("{pod}", str(self._folder)) for name, value in machine.extra_env.items()}
+        volumes.make_sub_paths(spec, self.volumes)
+        env |= environment.fill(machine.extra_env, str(self._folder), partial(volumes.mounted, spec))
         argv = environment.command_line(spec, prefix, env)
         process = await LocalProcess.start(argv, env, self._folder, self.logs / f"{spec['name']}.log")
         ports = {p["name"]: int(p["containerPort"]) for p in spec.get("ports", ()) if "name" in p}

@@ -1,7 +1,8 @@
 """A pod's volumes as folders of this machine: emptyDir, downwardAPI, configMap and secret.
 
-There are no mounts: a process finds them below its pod's folder, through the placeholder ``{pod}`` in
-``extra_env``. Other kinds of volumes are left out. Downward API files follow the pod's labels and annotations.
+There are no mounts: a process finds them below its pod's folder, through the placeholders ``{pod}`` and
+``{mount:PATH}`` in ``extra_env``. Other kinds of volumes are left out. Downward API files follow the pod's labels
+and annotations.
 """
 
 from __future__ import annotations
@@ -48,6 +49,24 @@ def refresh(pod: Document, folder: Path, address: str) -> None:
             }
             if files:
                 _write(folder / volume["name"], files)
+
+
+def mounted(container: Document, path: str) -> str | None:
+    """Return what stands for the container's mount at ``path``, from the pod's folder; None where it has none.
+
+    From the pod's folder, in which its processes start: a whole path is too long for a unix socket.
+    """
+    for mount in container.get("volumeMounts", ()):
+        if mount["mountPath"] == path:
+            return "/".join(part for part in ("volumes", mount["name"], mount.get("subPath", "")) if part)
+    return None
+
+
+def make_sub_paths(container: Document, folder: Path) -> None:
+    """Make the folders that the container's mounts name by ``subPath``, unless there is such a file or folder."""
+    for mount in container.get("volumeMounts", ()):
+        if (sub_path := mount.get("subPath")) and not (folder / mount["name"] / sub_path).exists():
+            (folder / mount["name"] / sub_path).mkdir(parents=True)
 
 
 def _sources(volume: Document) -> list[Document]:

@@ -10,6 +10,7 @@ from vfio_ap_sim.kubelet.environment import (
     environment,
     expand,
     field_value,
+    fill,
     image_repository,
 )
 
@@ -115,3 +116,13 @@ def test_a_variable_that_cannot_be_had_is_said_so(source: dict):
 )
 def test_the_prefix_stands_for_the_images_program(container: dict, argv: list[str]):
     assert command_line(container, ["python", "agent.py"], {"N": "1"}) == argv
+
+
+def test_the_nodes_own_variables_name_what_the_container_has_mounted():
+    places = {"/var/run/hooks": "volumes/sockets/sidecar-0"}
+    variables = {"A": "{pod}/x", "HOOKS": "{mount:/var/run/hooks}", "NONE": "{mount:/etc/conf}", "PLAIN": "1"}
+    assert fill(variables, "/pods/p", places.get) == {
+        "A": "/pods/p/x",
+        "HOOKS": "volumes/sockets/sidecar-0",
+        "PLAIN": "1",
+    }

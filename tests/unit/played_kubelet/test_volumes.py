@@ -74,3 +74,28 @@ async def test_downward_api_files_follow_the_pod(tmp_path: Path):
     changed["metadata"]["annotations"]["hold"] = "no"
     volumes.refresh(changed, tmp_path, "127.0.0.1")
     assert (tmp_path / "info/hold").read_bytes() == b"no"
+
+
+SIDECAR = {
+    "volumeMounts": [
+        {"name": "sockets", "mountPath": "/var/run/hooks", "subPath": "sidecar-0"},
+        {"name": "conf", "mountPath": "/etc/conf"},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("/var/run/hooks", "volumes/sockets/sidecar-0"), ("/etc/conf", "volumes/conf"), ("/var/run", None)],
+)
+def test_a_mount_is_a_place_below_the_pods_folder(path: str, place: str | None):
+    assert volumes.mounted(SIDECAR, path) == place
+
+
+def test_a_sub_path_is_made_unless_it_is_there(tmp_path: Path):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/a").write_text("1")
+    file = {"name": "conf", "mountPath": "/etc/a", "subPath": "a"}
+    volumes.make_sub_paths({"volumeMounts": [*SIDECAR["volumeMounts"], file]}, tmp_path)
+    assert (tmp_path / "sockets/sidecar-0").is_dir()
+    assert (tmp_path / "conf/a").read_text() == "1"
