@@ -10,7 +10,6 @@ import datetime
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from vfio_ap.errors import RefusedError
 from vfio_ap.hostops import HostOps, Read
@@ -60,19 +59,17 @@ class Samples:
         self._clock = clock
         self.queues: dict[Apqn, QueueSample] = {}
         self.adapters: dict[int, AdapterSample] = {}
+        self._sets: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         document = state.load(_NAME)
         try:
-            for name, item in document.get("queues", {}).items():
-                self.queues[Apqn.parse(name)] = QueueSample(item["time"], dict(item["keys"]), item["modes"])
+            sets = {str(name): self._shared(dict(keys)) for name, keys in document.get("keySets", {}).items()}
+            for name, (time, keys, modes) in document.get("queues", {}).items():
+                self.queues[Apqn.parse(name)] = QueueSample(str(time), sets[keys], str(modes))
             for name, item in document.get("adapters", {}).items():
                 self.adapters[int(name)] = AdapterSample(**item)
         except (RefusedError, AttributeError, KeyError, TypeError, ValueError) as error:
             state.set_aside(_NAME, repr(error))
             self.queues, self.adapters = {}, {}
-
-    def missing(self, view: HostView) -> list[Apqn]:
-        """Return queues with the host's driver that could be read and never were."""
-        return [apqn for apqn in self._readable(view) if apqn not in self.queues]
 
     async def take(self, host: HostOps, view: HostView, apqns: Iterable[Apqn] | None = None) -> None:
         """Read these queues, or all, and their adapters, and write down what was learnt.
@@ -113,7 +110,7 @@ class Samples:
     def _learn_queue(self, files: Files, apqn: Apqn, now: str) -> None:
         path = paths.queue(apqn)
         try:
-            keys = parse_mkvps(_quiet(files, f"{path}/mkvps"))
+            keys = self._shared(parse_mkvps(_quiet(files, f"{path}/mkvps")))
         except RefusedError as error:
             _LOG.warning("queue %s: %s", apqn, error.refusal)
             return
@@ -121,12 +118,20 @@ class Samples:
         if keys or modes:
             self.queues[apqn] = QueueSample(now, keys, modes)
 
+    def _shared(self, keys: dict[str, str]) -> dict[str, str]:
+        """Return the one dictionary for these keys: thousands of queues share a few sets."""
+        return self._sets.setdefault(tuple(sorted(keys.items())), keys)
+
     def _save(self) -> None:
-        document: dict[str, Any] = {
-            "queues": {str(apqn): asdict(sample) for apqn, sample in self.queues.items()},
-            "adapters": {str(number): asdict(sample) for number, sample in self.adapters.items()},
-        }
-        self._state.save(_NAME, document)
+        names: dict[int, str] = {}
+        sets: dict[str, dict[str, str]] = {}
+        queues = {}
+        for apqn, sample in self.queues.items():
+            name = names.setdefault(id(sample.keys), str(len(names)))
+            sets[name] = sample.keys
+            queues[str(apqn)] = [sample.time, name, sample.modes]
+        adapters = {str(number): asdict(sample) for number, sample in self.adapters.items()}
+        self._state.save(_NAME, {"keySets": sets, "queues": queues, "adapters": adapters})
 
 
 def _quiet(files: Files, path: str) -> str:

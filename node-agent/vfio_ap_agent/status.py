@@ -141,15 +141,15 @@ def _keys(
     """
     uses: dict[int, dict[tuple[str, bool], tuple[int, str]]] = {}
     patterns: dict[str, dict[str, str]] = {}
-    names: dict[tuple[tuple[str, str], ...], str] = {}
+    names: dict[int, str] = {}
     for apqn, queue in view.queues.items():
         sample = samples.queues.get(apqn)
         if sample is None or not sample.keys:
             continue
-        keys = tuple(sorted(sample.keys.items()))
-        name = names.get(keys)
+        name = names.get(id(sample.keys))
         if name is None:
-            name = names[keys] = "k" + hashlib.sha256(repr(keys).encode()).hexdigest()[:10]
+            text = repr(sorted(sample.keys.items()))
+            name = names[id(sample.keys)] = "k" + hashlib.sha256(text.encode()).hexdigest()[:10]
             patterns[name] = sample.keys
         current = queue.driver == HOST_DRIVER
         row = uses.setdefault(apqn.adapter, {})

@@ -135,10 +135,11 @@ class Bus:
     def queue_views(self) -> dict[Apqn, QueueView]:
         """Return the queues."""
         bound = self._bound(self.drivers)
-        views = {}
+        views: dict[Apqn, QueueView] = {}
+        same: dict[QueueView, QueueView] = {}
         for apqn in self.apqns:
             path, driver = paths.queue(apqn), bound.get(str(apqn), "")
-            views[apqn] = QueueView(
+            queue = QueueView(
                 driver,
                 self._status(path) if driver == GUEST_DRIVER else "",
                 self._flag(f"{path}/online") if driver == HOST_DRIVER else None,
@@ -147,6 +148,7 @@ class Bus:
                 self._word(f"{path}/ap_functions"),
                 (self._files.text(f"{path}/driver_override") or "").strip(),
             )
+            views[apqn] = same.setdefault(queue, queue)
         return views
 
     def _status(self, path: str) -> str:

@@ -15,6 +15,8 @@ from vfio_ap.hostops import Data, Failed, HostOps, Link, List, Names, Op, Read, 
 
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ESRCH)
 _BASE_DEADLINE, _PER_OP = 10.0, 0.002
+_BATCH = 1024
+"""Operations at a time, which bounds the memory that a reading takes at its peak."""
 
 
 class Changed(Exception):
@@ -27,13 +29,16 @@ class Files:
     def __init__(self, host: HostOps) -> None:
         self._host = host
         self._results: dict[Op, Result] = {}
+        self._same: dict[Result, Result] = {}
 
     async def fetch(self, ops: Iterable[Op]) -> None:
         """Carry out what has not been read yet. Raises as ``HostOps.run`` does."""
-        batch = [op for op in dict.fromkeys(ops) if op not in self._results]
-        if batch:
+        missing = [op for op in dict.fromkeys(ops) if op not in self._results]
+        for batch in (missing[at : at + _BATCH] for at in range(0, len(missing), _BATCH)):
             results = await self._host.run(batch, deadline=_BASE_DEADLINE + _PER_OP * len(batch))
-            self._results.update(zip(batch, results, strict=True))
+            # Thousands of queues say the same few things: each is kept once.
+            same = self._same
+            self._results.update((op, same.setdefault(r, r)) for op, r in zip(batch, results, strict=True))
 
     def text(self, path: str) -> str | None:
         """Return a file's text, None when there is no such file. Raises RefusedError for any other failure."""
