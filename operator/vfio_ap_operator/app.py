@@ -147,7 +147,7 @@ class App:
         self.stop.set()
 
     def _lost(self) -> None:
-        _LOG.critical("another replica leads; stopping")
+        _LOG.critical("the Lease was lost, to another replica or to an outage; starting anew")
 
     stop: asyncio.Event
     """Set to end the operator; the command line makes it in its event loop."""

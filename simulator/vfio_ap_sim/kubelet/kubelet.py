@@ -58,7 +58,8 @@ class PlayedKubelet:
             image_map: image repository, without tag, to the command that stands for the image's program. A pod's
                 ``args``, and its ``command`` without the first word, are appended.
             extra_env: variables for every process, over the pod's own; ``{pod}`` becomes the pod's folder, in
-                which ``volumes/<name>`` are its volumes.
+                which ``volumes/<name>`` are its volumes, and ``{mount:PATH}`` what the container has mounted at
+                PATH, from that folder; a variable is left out where nothing is.
             knobs: times and other settings.
         """
         self.name = name
@@ -144,9 +145,21 @@ class PlayedKubelet:
         """
         self._worker(namespace, name).exit(code)
 
+    def kill(self, namespace: str, name: str) -> None:
+        """Kill the processes of a pod's containers, as a crash does; they are restarted by their policy.
+
+        Raises:
+            KeyError: no such pod runs here.
+        """
+        self._worker(namespace, name).kill()
+
     def log(self, namespace: str, name: str, container: str) -> Path:
         """Return the file with a container's output. Raises KeyError where no such pod runs here."""
         return self._worker(namespace, name).logs / f"{container}.log"
+
+    def volumes(self, namespace: str, name: str) -> Path:
+        """Return the folder that has a pod's volumes by name. Raises KeyError where no such pod runs here."""
+        return self._worker(namespace, name).volumes
 
     def held(self, namespace: str, name: str, container: str) -> tuple[Allocation, ...]:
         """Return the devices a container holds. Raises KeyError where no such pod runs here."""

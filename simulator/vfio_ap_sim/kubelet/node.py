@@ -94,7 +94,10 @@ class NodeKeeper:
         while True:
             await asyncio.sleep(self._knobs.status_period)
             try:
-                if await self.publish(force=loop.time() - written > self._knobs.report_period):
+                due = loop.time() - written > self._knobs.report_period
+                # As the kubelet: against the Node as the API server has it, for others write it too. After an
+                # outage the node lifecycle controller has set every condition to Unknown.
+                if await self.publish(force=due or not _ready(await self._client.get(NODES, self._name))):
                     written = loop.time()
             except ApiError as error:
                 log.warning("The status of node %s is not written: %s", self._name, error)
@@ -158,6 +161,11 @@ class NodeKeeper:
                 "bootID": self._ready_since,
             },
         }
+
+
+def _ready(node: Document) -> bool:
+    conditions = node.get("status", {}).get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def _quantities(counts: Mapping[str, int], without: Collection[str]) -> dict[str, str]:

@@ -58,6 +58,11 @@ class PodWorker:
         """Folder with one file of output a container."""
         return self._launcher.logs
 
+    @property
+    def volumes(self) -> Path:
+        """Folder with one folder a volume."""
+        return self._launcher.volumes
+
     def update(self, pod: Document) -> None:
         """Take the pod's newest state; an older one is ignored."""
         if int(pod["metadata"]["resourceVersion"]) >= int(self._pod["metadata"]["resourceVersion"]):
@@ -74,6 +79,12 @@ class PodWorker:
         for container in self._main:
             if isinstance(container.process, PlayedProcess):
                 container.process.exit(code)
+
+    def kill(self) -> None:
+        """Kill the process of every container."""
+        for container in self._main:
+            if container.process is not None:
+                container.process.kill()
 
     async def run(self) -> None:
         """Live the pod's life."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
 from vfio_ap_kube.client import ApiError, Client
 
 MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -14,6 +14,12 @@ from vfio_ap_sim.kernel import machine_from
 CHART = Path(__file__).parents[3] / "charts" / "vfio-ap-operator"
 
 
+@pytest_asyncio.fixture(autouse=True, loop_scope="package")
+async def _no_matrix_left(cluster: SimCluster) -> AsyncIterator[None]:
+    yield
+    await cluster.plane.kubectl("delete", "apmatrix", "--all", "--wait=true", "--timeout=60s")
+
+
 def lpar(name, adapters=(5, 6, 7), usage="0-15,0x47,0xab,0xff", **more):
     return machine_from(
         {

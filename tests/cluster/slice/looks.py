@@ -44,6 +44,7 @@ async def event(cluster, name, reason):
         async for change in changes:
             if not change.synced and change.object["reason"] == reason:
                 return change.object["message"]
+    raise AssertionError("a followed collection does not end")
 
 
 async def no_resource(cluster, node, name):

@@ -5,6 +5,7 @@ import pytest
 from vfio_ap.idset import IdSet
 from vfio_ap_kube.client import NAMESPACES, NODES
 from vfio_ap_sim.cluster.simcluster import APNODES, MATRICES, condition
+from vfio_ap_sim.kernel import finished
 
 from .conftest import lpar
 from .looks import ALL_ONES, delete, event, everywhere, masks, mdevs, no_resource, released
@@ -34,7 +35,9 @@ async def test_deleting_leaves_nothing_behind(cluster):
     await delete(cluster, "leaves")
     for name, node in cluster.nodes.items():
         assert mdevs(node) == {}
-        await cluster.until(APNODES, name, lambda d: d["status"].get("guestQueues", 0) == 0, "with no guest queue")
+        await cluster.until(
+            APNODES, name, lambda d: d.get("status", {}).get("guestQueues", 0) == 0, "with no guest queue"
+        )
         assert await masks(node) == (ALL_ONES, ALL_ONES)
         assert (await cluster.client.get(APNODES, name))["spec"].get("mdevs", []) == []
         await no_resource(cluster, name, "leaves")
@@ -58,7 +61,7 @@ async def test_a_conflict_is_refused_and_stands_when_the_first_is_gone(cluster):
     await cluster.ready("first")
     await cluster.apply(everywhere("second", [6], [4]))
     refused = await cluster.until(MATRICES, "second", lambda d: condition(d, "Accepted") == "False", "refused")
-    assert refused["status"]["state"] == "Refused (Overlap)"
+    assert refused.get("status", {}).get("state") == "Refused (Overlap)"
     assert "APMatrix first on node n1: queue 06.0004" in await event(cluster, "second", "Overlap")
     assert all(len(mdevs(node)) == 1 for node in cluster.nodes.values())
     await delete(cluster, "first")
@@ -72,7 +75,9 @@ async def test_a_refused_edit_changes_nothing(cluster):
     await cluster.ready("owner", "greedy")
     before = {name: mdevs(node) for name, node in cluster.nodes.items()}
     await cluster.apply(everywhere("greedy", [5, 6], [4]))
-    await cluster.until(MATRICES, "greedy", lambda d: d["status"]["state"] == "Refused (Overlap)", "refused")
+    await cluster.until(
+        MATRICES, "greedy", lambda d: d.get("status", {}).get("state") == "Refused (Overlap)", "refused"
+    )
     assert {name: mdevs(node) for name, node in cluster.nodes.items()} == before
     assert condition(await cluster.client.get(MATRICES, "owner"), "Ready") == "True"
     await delete(cluster, "owner", "greedy")
@@ -82,12 +87,12 @@ async def test_a_matrix_in_use_is_not_deleted(cluster):
     await cluster.apply(everywhere("used", [5], [4], nodeSelector={"row": "b"}))
     (document,) = await cluster.ready("used")
     uuid, node = document["status"]["uuid"], cluster.nodes["n3"]
-    await _done(node.control.start_guest("vm1", uuid))
-    await cluster.until(MATRICES, "used", lambda d: d["status"].get("usedBy") == "n3", "in use")
+    await finished(node.control.start_guest("vm1", uuid))
+    await cluster.until(MATRICES, "used", lambda d: d.get("status", {}).get("usedBy") == "n3", "in use")
     await cluster.plane.kubectl("delete", "apmatrix", "used", "--wait=false")
-    await cluster.until(MATRICES, "used", lambda d: d["status"]["state"] == "Deleting (InUse)", "kept")
+    await cluster.until(MATRICES, "used", lambda d: d.get("status", {}).get("state") == "Deleting (InUse)", "kept")
     assert list(mdevs(node)) == [uuid]
-    await _done(node.control.stop_guest("vm1"))
+    await finished(node.control.stop_guest("vm1"))
     await cluster.gone(MATRICES, "used")
     assert mdevs(node) == {}
 
@@ -97,7 +102,7 @@ async def test_an_id_above_a_nodes_maximum_is_refused_there_and_made_elsewhere(c
     await cluster.reported("small")
     await cluster.apply(everywhere("high", [5], [4, "0xab"]))
     document = await cluster.until(
-        MATRICES, "high", lambda d: d["status"].get("ready") == "3/4", "ready on the nodes that can"
+        MATRICES, "high", lambda d: d.get("status", {}).get("ready") == "3/4", "ready on the nodes that can"
     )
     entry = next(node for node in document["status"]["nodes"] if node["name"] == "small")
     assert (entry["state"], entry["reason"]) == ("Refused", "IdAboveMaximum")
@@ -108,7 +113,9 @@ async def test_an_id_above_a_nodes_maximum_is_refused_there_and_made_elsewhere(c
 
 async def test_a_node_that_joins_gets_its_device_and_one_that_leaves_is_forgotten(cluster):
     await cluster.apply(everywhere("joins", [5], [4], nodeSelector={"row": "new"}))
-    await cluster.until(MATRICES, "joins", lambda d: d["status"].get("state") == "Pending (NoNodes)", "waiting")
+    await cluster.until(
+        MATRICES, "joins", lambda d: d.get("status", {}).get("state") == "Pending (NoNodes)", "waiting"
+    )
     node = await cluster.add_node("late", lpar("late"), labels={"row": "new"})
     (document,) = await cluster.ready("joins")
     assert mdevs(node) == {document["status"]["uuid"]: ["05.0004"]}
@@ -116,11 +123,7 @@ async def test_a_node_that_joins_gets_its_device_and_one_that_leaves_is_forgotte
     del cluster.nodes["late"]
     await cluster.plane.kubectl("delete", "node", "late")
     await cluster.gone(APNODES, "late")
-    await cluster.until(MATRICES, "joins", lambda d: d["status"].get("state") == "Pending (NoNodes)", "waiting")
+    await cluster.until(
+        MATRICES, "joins", lambda d: d.get("status", {}).get("state") == "Pending (NoNodes)", "waiting"
+    )
     await delete(cluster, "joins")
-
-
-async def _done(task):
-    from vfio_ap_sim.kernel import finished
-
-    await finished(task)
