@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-
 import yaml
+
 from vfio_ap_sim.controlplane import ControlPlane
 
 from .support import CHART, ROOT

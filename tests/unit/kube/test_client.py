@@ -1,8 +1,8 @@
 """Credentials, errors and conditions of the thin edge."""
 
 import pytest
-
 import yaml
+
 from vfio_ap_kube import conditions, credentials
 from vfio_ap_kube.client import NODES, ApiError, Client
 from vfio_ap_kube.credentials import Credentials, CredentialsError

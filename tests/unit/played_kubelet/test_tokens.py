@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 
 import pytest
-
 import yaml
+
 from vfio_ap_kube.client import ApiError
 from vfio_ap_sim.kubelet.tokens import MOUNT, PodToken, read_cluster, token_source
 
