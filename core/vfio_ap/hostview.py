@@ -158,10 +158,6 @@ class HostView:
     boot: str = ""
     """The kernel's boot id; empty when it has none to show."""
 
-    def domains_of(self, adapter: int, driver: str) -> IdSet:
-        """Return the domains of an adapter whose queues have this driver; the empty name means none."""
-        return self.by_driver().get(driver, {}).get(adapter, IdSet())
-
     def by_driver(self) -> dict[str, dict[int, IdSet]]:
         """Return, by driver and adapter, the domains of the queues that it has."""
         bits: dict[str, dict[int, int]] = {}

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.hostreport import MdevReport
 from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import HostPlan, Ours
+from vfio_ap.hostwish import HostPlan
 from vfio_ap.matrix import Matrix
 from vfio_ap_agent import status
 from vfio_ap_agent.apply import Applier, Outcome
@@ -162,6 +162,7 @@ class NodeAgent:
             outcome = Outcome(outcome.view, plan, outcome.reports)
         else:
             outcome = await self._applier.apply(desired.wish, self._known, before=self._look)
+            self._known = {}  # written down by now; later the same UUID may be somebody else's
         if loop.time() - self._sampled >= _SAMPLE_EVERY:
             self._sampled = loop.time()
             await self._sample(outcome.view)
@@ -221,11 +222,6 @@ class NodeAgent:
         document["summary"] = {**self._status.get("summary", {}), "state": state(facts)}
         document["conditions"] = conditions(facts, generation)
         self._outlet.publish(document)
-
-    @property
-    def ours(self) -> Ours:
-        """What on the host is ours."""
-        return self._applier.ours
 
 
 def _not_responding(stuck: Stuck | None) -> Refusal:

@@ -245,6 +245,21 @@ async def test_ours_by_status_when_the_state_directory_is_lost_but_never_what_wa
     assert states == {A: ("Ready", None), B: ("Failed", "ForeignMdev")}
 
 
+async def test_a_uuid_that_was_ours_once_is_foreign_when_somebody_else_makes_it(node):
+    node.wish(item())
+    await node.agent.turn()
+    status = json.loads(json.dumps(node.status))
+    node.begin()
+    node.wish(item(), status=status)
+    await node.agent.turn()
+    node.wish(generation=2)
+    await node.agent.turn()
+    assert node.status.get("mdevs", []) == []
+    node.foreign(A)
+    await node.agent.turn()
+    assert [mdev["state"] for mdev in node.status["mdevs"]] == ["Foreign"]
+
+
 async def test_a_deleted_apnode_removes_nothing(node):
     node.wish(item())
     await node.agent.turn()
