@@ -19,6 +19,9 @@ from vfio_ap_operator.reconcile import APNODES, MATRICES
 _LOG = logging.getLogger(__name__)
 _HEARTBEATS = 10.0
 """Seconds between looks at the agents' Leases: one list request, instead of a watch that each renewal wakes."""
+_EAGER = 1.0
+"""The same while a node with an APNode has not been heard yet, for as long as an agent takes to come up."""
+_EAGER_FOR = 30.0
 
 
 class Watches:
@@ -60,6 +63,7 @@ class Watches:
     async def _listen(self) -> None:
         """Note which agents live. Clocks differ, so a stamp counts by how long it stands still by ours."""
         loop = asyncio.get_running_loop()
+        patience: dict[str, float] = {}
         while True:
             try:
                 leases = await self._client.listing(self._leases)
@@ -76,7 +80,10 @@ class Watches:
                 # Our own trouble says nothing of the agents: their silence is counted anew afterwards.
                 _LOG.warning("cannot look at the agents' Leases: %s", error)
                 self._stamps = {name: (stamp, loop.time()) for name, (stamp, _) in self._stamps.items()}
-            await asyncio.sleep(_HEARTBEATS)
+            unheard = {name for name, node in self._fleet.views.items() if not node.alive}
+            patience = {name: patience.get(name, loop.time()) for name in unheard}
+            hopeful = any(loop.time() - since < _EAGER_FOR for since in patience.values())
+            await asyncio.sleep(_EAGER if hopeful or not self._fleet.views else _HEARTBEATS)
 
 
 async def resync_matrices(fleet: Fleet, client: Client) -> None:
