@@ -57,12 +57,18 @@ class Adopt:
     uuid: str
     matrix: Matrix
 
+    def __str__(self) -> str:
+        return f"adopt {self.uuid} with {self.matrix}"
+
 
 @dataclass(frozen=True, slots=True)
 class Remove:
     """Remove a device that is proven idle."""
 
     uuid: str
+
+    def __str__(self) -> str:
+        return f"remove {self.uuid}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +83,18 @@ class EditMask:
     moved: int
     """Present queues that change hands at most; a measure of how long the write takes (K-7)."""
 
+    def __str__(self) -> str:
+        return f"write {self.file} {self.text}"
+
 
 @dataclass(frozen=True, slots=True)
 class Create:
     """Make a device without queues."""
 
     uuid: str
+
+    def __str__(self) -> str:
+        return f"create {self.uuid}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,9 @@ class Configure:
 
     uuid: str
     matrix: Matrix
+
+    def __str__(self) -> str:
+        return f"write {self.uuid}/ap_config {self.matrix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +117,18 @@ class Assign:
     number: int
     leads_to: Matrix
 
+    def __str__(self) -> str:
+        return f"write {self.uuid}/{self.file} {self.number}"
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """Have the bus find a driver for a released queue that has none (B-14)."""
 
     apqn: Apqn
+
+    def __str__(self) -> str:
+        return f"probe {self.apqn}"
 
 
 Step: TypeAlias = Adopt | Remove | EditMask | Probe | Create | Configure | Assign
