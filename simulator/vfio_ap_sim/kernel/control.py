@@ -10,9 +10,10 @@ from typing import Any
 
 from vfio_ap_sim.kernel import machine as config
 from vfio_ap_sim.kernel import module
+from vfio_ap_sim.kernel.devices import apqn_of
 from vfio_ap_sim.kernel.errors import ControlError
 from vfio_ap_sim.kernel.guests import Guest, new_guest
-from vfio_ap_sim.kernel.hardware import Adapter, usual_functions
+from vfio_ap_sim.kernel.hardware import Adapter, Answer, usual_functions
 from vfio_ap_sim.kernel.kernel import Kernel
 from vfio_ap_sim.kernel.mdev import Mdev
 from vfio_ap_sim.kernel.mdevs import Mdevs
@@ -97,6 +98,17 @@ class Control:
         if milliseconds < 0:
             raise ControlError("a reset cannot take less than 0 ms")
         self.kernel.hardware.reset_us = milliseconds * 1000
+
+    def answer(
+        self, adapter: int | str, domain: int | str, code: int | None, *, asynchronous: bool = False
+    ) -> None:
+        """Have a queue answer TAPQ with a response code from now on; with None as its state says again."""
+        apqn = apqn_of(self._id(adapter), self._id(domain))
+        self.kernel.hardware.answers.pop(apqn, None)
+        if code is not None:
+            if not 0 <= code <= 0xFF:
+                raise ControlError("a response code is 0 to 0xff")
+            self.kernel.hardware.answers[apqn] = Answer(code, asynchronous)
 
     # -- a shell on the host
 

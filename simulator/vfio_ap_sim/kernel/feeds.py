@@ -12,7 +12,7 @@ from vfio_ap_sim.kernel.tasks import Scheduler
 T = TypeVar("T")
 _KEPT = 4096
 _BURST, _INTERVAL = 10, 5_000_000
-WARNING, NOTICE, INFO = 4, 5, 6
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
 
 class Feed(Generic[T]):
@@ -41,28 +41,30 @@ class KernelLog(Feed[KernelLine]):
         super().__init__()
         self._clock = clock
         self._sequence = 0
-        self._limits: dict[str, tuple[int, int, int]] = {}
+        self._limits: dict[tuple[str, str], tuple[int, int, int]] = {}
 
     def write(self, priority: int, text: str) -> None:
         """Log one line."""
         self.publish(KernelLine(priority, self._sequence, self._clock.now, text))
         self._sequence += 1
 
-    def write_limited(self, site: str, priority: int, text: str) -> None:
+    def write_limited(self, function: str, priority: int, text: str, *, site: str = "") -> None:
         """Log one line unless its call site has logged ten within five seconds (``lib/ratelimit.c``).
 
-        What was kept back is counted and told with the site's name once the interval is over.
+        What was kept back is counted and told with the function's name at the first line after the interval.
+        ``site`` tells call sites of one function apart.
         """
-        begin, printed, missed = self._limits.get(site, (self._clock.now, 0, 0))
+        place = function, site
+        begin, printed, missed = self._limits.get(place, (self._clock.now, 0, 0))
         if self._clock.now - begin > _INTERVAL:
             if missed:
-                self.write(WARNING, f"{site}: {missed} callbacks suppressed")
+                self.write(WARNING, f"{function}: {missed} callbacks suppressed")
             begin, printed, missed = self._clock.now, 0, 0
         if printed < _BURST:
-            self._limits[site] = (begin, printed + 1, missed)
+            self._limits[place] = (begin, printed + 1, missed)
             self.write(priority, text)
         else:
-            self._limits[site] = (begin, printed, missed + 1)
+            self._limits[place] = (begin, printed, missed + 1)
 
 
 class Uevents(Feed[Uevent]):

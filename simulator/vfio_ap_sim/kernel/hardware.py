@@ -11,6 +11,10 @@ from vfio_ap_sim.kernel.bitmap import has
 _MODES = {"A": "accel", "C": "cca", "P": "ep11"}
 _USUAL_FUNCTIONS = {"accel": 0xEB800000, "cca": 0x93800000, "ep11": 0x87800000}
 """SMC AN HF, S D N HF and S X N HF in lszcrypt's letters (1.5)."""
+NORMAL, NOT_AVAILABLE, RESET_IN_PROGRESS, DECONFIGURED, CHECKSTOPPED, BUSY = range(6)
+"""Response codes of TAPQ and ZAPQ (``ap.h``)."""
+_MESSAGE_UNITS = 3
+"""Longest message in pages of 4096 bytes: 12288 (C-10)."""
 BIND_STATE = 0x0000C000
 """Bits that the card's word does not have (C-4)."""
 
@@ -46,6 +50,19 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """How a queue answers TAPQ."""
+
+    code: int
+    asynchronous: bool = False
+
+    @property
+    def informs(self) -> bool:
+        """Whether the word that comes with it can be used (``get_hardware_info_for_queue``)."""
+        return self.asynchronous or (self.code <= BUSY and self.code != NOT_AVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
 class Qci:
     """The answer to QCI: what this Linux may use."""
 
@@ -69,7 +86,11 @@ class Hardware:
     usage: int
     control: int
     reset_us: int
+    secure_guest: bool = False
+    """Whether this Linux is itself a Secure Execution guest, which cannot migrate guests of its own (L-6)."""
     adapters: dict[int, Adapter] = field(default_factory=dict)
+    answers: dict[int, Answer] = field(default_factory=dict)
+    """Queues that are made to answer TAPQ otherwise than their state says, by APQN."""
 
     def plug(self, spec: config.Adapter) -> None:
         """Add an adapter."""
@@ -94,10 +115,30 @@ class Hardware:
             adapters |= 1 << number
         return Qci(adapters, self.usage, self.control)
 
-    def answers(self, adapter: int, domain: int) -> bool:
+    def works(self, adapter: int, domain: int) -> bool:
         """Whether an APQN is in a state to do crypto."""
         card = self.adapters.get(adapter)
         return card is not None and has(self.usage, domain) and card.configured and not card.checkstopped
+
+    def tapq(self, apqn: int) -> Answer:
+        """Return how an APQN answers TAPQ now."""
+        forced = self.answers.get(apqn)
+        if forced is not None:
+            return forced
+        card = self.adapters.get(apqn >> 8)
+        if card is None or not has(self.usage, apqn & 255):
+            return Answer(NOT_AVAILABLE)
+        if not card.configured:
+            return Answer(DECONFIGURED)
+        return Answer(CHECKSTOPPED if card.checkstopped else NORMAL)
+
+    def word(self, apqn: int, *, facilities: bool) -> int:
+        """Return the word that TAPQ gives (``struct ap_tapq_hwinfo``); without the T bit its upper half is 0."""
+        card = self.adapters.get(apqn >> 8)
+        if card is None:
+            return 0
+        lower = card.hwtype << 24 | self.max_domain << 16 | _MESSAGE_UNITS << 8 | card.depth - 1
+        return (card.functions << 32 if facilities else 0) | lower
 
 
 def hardware_of(machine: config.Machine) -> Hardware:
@@ -110,6 +151,7 @@ def hardware_of(machine: config.Machine) -> Hardware:
         usage=machine.usage_domains,
         control=control,
         reset_us=machine.knobs.reset_ms * 1000,
+        secure_guest=machine.secure_guest,
     )
     for adapter in machine.adapters:
         hardware.plug(adapter)

@@ -50,7 +50,7 @@ class Kernel:
         """Of the loaded vfio_ap; None while the module is not loaded."""
         self.guests: dict[str, Guest] = {}
         self.hazards: list[str] = []
-        """What this kernel would have done wrong: reads that overrun a page (V-12)."""
+        """What this kernel would have done to its memory: reads that overrun a page (V-12), streams too long."""
         self.config_time = 30
         self._timer = 0
         self.root = root_directory(self)
@@ -61,7 +61,7 @@ class Kernel:
     def make_driver(self) -> Mdevs:
         """Return a fresh vfio_ap, not yet registered."""
         resetter = Resetter(self.profile, self.clock, self.log, self.hardware)
-        driver = VfioAp(self.bus, self.log, resetter, self.scanner.info)
+        driver = VfioAp(self.bus, self.log, resetter, self.hardware, self.scanner.info, self.hazards.append)
         limits = self.hardware.max_adapter, self.hardware.max_domain
         return Mdevs(driver, self.clock, self.log, self.uevents, limits)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -28,7 +29,6 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-import yaml
 from vfio_ap_sim.kernel.bitmap import ALL, BITS, edit, ids_of, mask_of
 from vfio_ap_sim.kernel.errors import ControlError, SysfsError
 
@@ -151,6 +151,8 @@ class Machine(_Part):
     max_domain: Id = 255
     knobs: Knobs = Knobs()
     vfio_ap_loaded: bool = True
+    secure_guest: bool = False
+    """Whether this Linux is itself a Secure Execution guest; changes only whether its guests can migrate (L-6)."""
     apmask: BootMask = None
     aqmask: BootMask = None
 

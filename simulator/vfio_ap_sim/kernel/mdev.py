@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from vfio_ap_sim.kernel.bitmap import ids_of, render
 from vfio_ap_sim.kernel.devices import apqn_of, queue_name
 from vfio_ap_sim.kernel.guests import Guest
 from vfio_ap_sim.kernel.tasks import Wait
+
+if TYPE_CHECKING:
+    from vfio_ap_sim.kernel.migration.device import MigrationDevice
 
 PAGE_TEXT = 4095
 """Longest text a show function may return: a page less the terminator (V-12)."""
@@ -86,8 +90,23 @@ class Mdev:
     leaving: bool = False
     """Whether ``remove`` was written: the attributes are gone, the device is not (V-33)."""
     released: list[Wait] = field(default_factory=list)
-    """Who waits for the guest to close the device."""
+    """Who waits for the device to be let go."""
     migratable: bool = False
+    migration: MigrationDevice | None = None
+    """There while a guest has the device open, on kernels that can migrate."""
+    pins: int = 0
+    """Open data files of a migration: each keeps the device, as an open device does."""
+
+    @property
+    def held(self) -> bool:
+        """Whether someone has the device or one of its data files open."""
+        return self.guest is not None or self.pins > 0
+
+    def wake(self) -> None:
+        """Let those go on who wait for the device."""
+        waiting, self.released = self.released, []
+        for wait in waiting:
+            wait.fire()
 
     @property
     def path(self) -> str:

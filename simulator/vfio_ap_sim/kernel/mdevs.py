@@ -107,7 +107,7 @@ class Mdevs:
         The first signal to the writer is logged; after it the wait cannot be interrupted any more (V-34).
         """
         task, asked, interrupted = self._clock.current, 0, False
-        while mdev.guest is not None:
+        while mdev.held:
             if self.driver.profile.request_on_remove:
                 self._ask(mdev, asked)
                 asked += 1
@@ -125,9 +125,13 @@ class Mdevs:
                 )
 
     def _ask(self, mdev: Mdev, count: int) -> None:
-        """Signal the request to the user (``vfio_ap_mdev_request``)."""
+        """Signal the request to the user (``vfio_ap_mdev_request``); who closed the device listens no more."""
         guest = mdev.guest
-        assert guest is not None
+        if guest is None:
+            if not count:
+                text = f"vfio_ap_mdev {mdev.uuid}: No device request registered, blocked until released by user"
+                self._log.write(NOTICE, text)
+            return
         if self.driver.profile.clear_on_remove:
             guest.set_masks(0, 0, 0, tell=self.driver.profile.config_event)
         if count % 10 == 0:

@@ -19,6 +19,16 @@ class Tokens(Enum):
     MIGRATABLE = "guest_matrix hotplug ap_config migratable"
 
 
+class Migration(Enum):
+    """Which version of the live migration series the kernel has (L-0)."""
+
+    ABSENT = ""
+    COMPARES = "v1"
+    """The first: the target's mdev must have the same queues, and is compared."""
+    TAKES_OVER = "v4plus"
+    """What came after v4: the target's mdev takes the source's configuration over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The behaviour of one kernel."""
@@ -53,6 +63,10 @@ class Profile:
     driver" (so only a queue that is reserved does). Both were observed on the real kernels."""
     migratable_file: bool = False
     """The rw attribute ``migratable`` of an mdev, which only the first version of the series had (L-0)."""
+    migration: Migration = Migration.ABSENT
+    tapq_facilities: bool = True
+    """Whether migration asks TAPQ for facilities, mode, class and bind state. The code of the series leaves out
+    the T bit, so on the emulated adapters it compared AP types only (transcripts/migration, deviation 1)."""
     private_parameters: bool = False
     """Module parameters are 0440 (B-17)."""
 
@@ -81,14 +95,28 @@ _K6_1 = replace(
     polled_reset=False,
     request_on_remove=False,
 )
+_MIGV4PLUS = replace(
+    _K7_1,
+    release="7.2.0-mig4",
+    tokens=Tokens.MIGRATABLE,
+    migration=Migration.TAKES_OVER,
+)
 PROFILES = {
     profile.name: profile
     for profile in (
         _K6_1,
         _K6_12,
         _K7_1,
-        replace(_K7_1, name="MIGv1", release="7.0.0-mig1", tokens=Tokens.MIGRATABLE, migratable_file=True),
-        replace(_K7_1, name="MIGv4PLUS", release="7.2.0-mig4", tokens=Tokens.MIGRATABLE),
+        replace(
+            _K7_1,
+            name="MIGv1",
+            release="7.0.0-mig1",
+            tokens=Tokens.MIGRATABLE,
+            migratable_file=True,
+            migration=Migration.COMPARES,
+        ),
+        replace(_MIGV4PLUS, name="MIGv4PLUS", tapq_facilities=False),
+        replace(_MIGV4PLUS, name="MIGv4PLUS-T"),
     )
 }
 

@@ -31,7 +31,7 @@ class Resetter:
         slow = []
         for queue in queues:
             queue.resets += 1
-            if self._hardware.answers(queue.card.id, queue.domain):
+            if self._hardware.works(queue.card.id, queue.domain):
                 slow.append(queue)
         waited = 0
         while slow and waited * 1000 < self._hardware.reset_us:

@@ -202,7 +202,7 @@ class ApTree:
 
     def _host_can_ask(self, queue: Queue) -> bool:
         ready = queue.driver == HOST_DRIVER and queue.online and queue.card.online
-        return ready and self.hardware.answers(queue.card.id, queue.domain)
+        return ready and self.hardware.works(queue.card.id, queue.domain)
 
     def _store_config(self, card: Card, text: str) -> None:
         """Have the adapter (de)configured; its queues follow with the next scan (C-8)."""
@@ -265,7 +265,7 @@ class ApTree:
 
     def _interrupts(self, queue: Queue) -> bool:
         """Whether TAPQ finds interrupts enabled: the state machine enables them, a dead queue has none."""
-        return queue.active and self.hardware.answers(queue.card.id, queue.domain)
+        return queue.active and self.hardware.works(queue.card.id, queue.domain)
 
     def _show_functions(self, queue: Queue) -> str:
         adapter = self.hardware.adapters.get(queue.card.id)

@@ -11,6 +11,7 @@ from vfio_ap_sim.kernel.errors import SysfsError
 from vfio_ap_sim.kernel.feeds import Uevents
 from vfio_ap_sim.kernel.mdev import PAGE_TEXT, Matrix, Mdev
 from vfio_ap_sim.kernel.mdevs import VFIO_MAJOR, Mdevs
+from vfio_ap_sim.kernel.migration.states import State
 from vfio_ap_sim.kernel.nodes import Directory, File, Link, Node, folder, merged
 from vfio_ap_sim.kernel.profile import Profile, Tokens
 from vfio_ap_sim.kernel.tree_ap import action_of
@@ -273,10 +274,12 @@ class VfioTree:
 
 
 def _store_migratable(mdev: Mdev, text: str) -> None:
-    """Store to ``migratable`` of the series' first version: 0 or 1 (L-1)."""
+    """Store to ``migratable`` of the series' first version: 0 or 1, and not while a migration is on (L-1)."""
     number = bitmap.kstrtoul(text)
     if number > 1:
         raise SysfsError(errno.EINVAL)
+    if mdev.migration is not None and mdev.migration.state is not State.RUNNING:
+        raise SysfsError(errno.EBUSY)
     mdev.migratable = bool(number)
 
 

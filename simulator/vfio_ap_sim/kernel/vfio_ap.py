@@ -6,6 +6,7 @@ Creation and removal of mdevs is in ``mdevs.py``; opening and closing by guests 
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import replace
 
 from vfio_ap_sim.kernel.bitmap import has, ids_of, kstrtoul, parse_absolute
@@ -14,7 +15,7 @@ from vfio_ap_sim.kernel.devices import VFIO_DRIVER, Queue, queue_name
 from vfio_ap_sim.kernel.errors import SysfsError
 from vfio_ap_sim.kernel.feeds import WARNING, KernelLog
 from vfio_ap_sim.kernel.filtering import filter_control, filter_matrix, without
-from vfio_ap_sim.kernel.hardware import Qci
+from vfio_ap_sim.kernel.hardware import Hardware, Qci
 from vfio_ap_sim.kernel.mdev import EMPTY, Matrix, Mdev
 from vfio_ap_sim.kernel.resets import Resetter
 from vfio_ap_sim.kernel.tasks import Mutex, Op, T, at_once, holding
@@ -28,11 +29,22 @@ class VfioAp:
 
     name = VFIO_DRIVER
 
-    def __init__(self, bus: Bus, log: KernelLog, resetter: Resetter, info: Qci) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        log: KernelLog,
+        resetter: Resetter,
+        hardware: Hardware,
+        info: Qci,
+        hazard: Callable[[str], None],
+    ) -> None:
         self.bus = bus
         self.profile = bus.profile
         self.log = log
         self.resetter = resetter
+        self.hardware = hardware
+        self.hazard = hazard
+        """Told of what this kernel would do to its own memory."""
         self.info = info
         """The driver's own copy of QCI, changed when a scan begins."""
         self.mdevs: list[Mdev] = []
@@ -40,6 +52,8 @@ class VfioAp:
         self.lock = Mutex()
         """``guests_lock`` and ``mdevs_lock`` in one: who changes takes both, readers the latter, and both are held
         while resets are awaited (V-14, V-19)."""
+        self.probed_words: dict[int, int] = {}
+        """TAPQ words by APQN, as of when the queues were probed; the first migration series goes by them."""
         self._bound: dict[int, int] = {}
 
     # -- queues
@@ -49,6 +63,7 @@ class VfioAp:
 
         def take() -> Op[None]:
             self._bound[queue.card.id] = self._bound.get(queue.card.id, 0) | 1 << queue.domain
+            self.probed_words[queue.apqn] = self.hardware.word(queue.apqn, facilities=True)
             mdev = self.mdev_of(queue)
             if mdev is not None and not (mdev.added.adapters or mdev.added.domains):
                 yield from self._refilter(mdev)
@@ -67,6 +82,7 @@ class VfioAp:
             elif has(self.info.adapters, adapter) and has(self.info.usage, queue.domain):
                 yield from self.resetter.reset([queue])
             self._bound[adapter] &= ~(1 << queue.domain)
+            del self.probed_words[queue.apqn]
 
         yield from holding(self.lock, give())
 
@@ -107,7 +123,7 @@ class VfioAp:
                 mdev.assigned = wanted
                 yield from self._refilter(mdev)
 
-        yield from holding(self.bus.attributes, holding(self.lock, assign()))
+        yield from self.updating(assign())
 
     def write_unassign(self, mdev: Mdev, kind: str, text: str) -> Op[None]:
         """Store to ``unassign_adapter`` or ``unassign_domain``: unplug, reset (V-17), no refilter (V-24)."""
@@ -131,19 +147,23 @@ class VfioAp:
         """Store to ``ap_config``: all or nothing (3.4)."""
 
         def store() -> Op[None]:
-            wanted = _parse_config(text)
-            self._check_free(mdev, wanted)
-            if wanted.adapters >> mdev.max_adapter + 1 or wanted.domains >> mdev.max_domain + 1:
-                raise SysfsError(errno.ENODEV)
-            if wanted.control >> mdev.max_domain + 1:
-                raise SysfsError(errno.ENODEV)
-            gone = without(mdev.assigned, wanted)
-            yield from self._unplug(mdev, Matrix(adapters=gone.adapters))
-            yield from self._unplug(mdev, Matrix(domains=gone.domains))
-            mdev.assigned = wanted
-            yield from self._refilter(mdev, control=True)
+            yield from self.set_config(mdev, _parse_config(text))
 
-        yield from holding(self.bus.attributes, holding(self.lock, store()))
+        yield from self.updating(store())
+
+    def set_config(self, mdev: Mdev, wanted: Matrix) -> Op[None]:
+        """Replace what is assigned, as ``ap_config`` and a migration do; under ``updating`` only.
+
+        Raises EADDRNOTAVAIL, EADDRINUSE or ENODEV, in this order, with nothing changed (V-21).
+        """
+        self._check_free(mdev, wanted)
+        if wanted.adapters >> mdev.max_adapter + 1 or (wanted.domains | wanted.control) >> mdev.max_domain + 1:
+            raise SysfsError(errno.ENODEV)
+        gone = without(mdev.assigned, wanted)
+        yield from self._unplug(mdev, Matrix(adapters=gone.adapters))
+        yield from self._unplug(mdev, Matrix(domains=gone.domains))
+        mdev.assigned = wanted
+        yield from self._refilter(mdev, control=True)
 
     def _check_free(self, mdev: Mdev, wanted: Matrix) -> None:
         """Refuse what the host owns, then what another mdev has (3.3 steps 4 and 5)."""
@@ -250,6 +270,10 @@ class VfioAp:
     def locked(self, body: Op[T]) -> Op[T]:
         """Run an operation under the driver's lock."""
         return holding(self.lock, body)
+
+    def updating(self, body: Op[T]) -> Op[T]:
+        """Run an operation under all locks that a new assignment needs (V-19)."""
+        return holding(self.bus.attributes, holding(self.lock, body))
 
 
 def _parse_id(text: str, maximum: int) -> int:

@@ -121,6 +121,17 @@ _ALL = (
         lambda c, v: c.reset_time(v["milliseconds"]),
         (Argument("milliseconds", "0 for at once", int),),
     ),
+    Verb(
+        "answer",
+        "have a queue answer TAPQ with a response code",
+        lambda c, v: c.answer(v["adapter"], v["domain"], v["code"], asynchronous=v["asynchronous"]),
+        (
+            _ADAPTER,
+            Argument("domain", "domain id"),
+            Argument("code", "response code; left out, what its state says", int, optional=True),
+            Argument("asynchronous", "with the asynchronous bit", bool),
+        ),
+    ),
     Verb("scan", "scan the AP bus now", lambda c, v: c.scan()),
     Verb("load", "load vfio_ap", lambda c, v: c.load()),
     Verb("unload", "unload vfio_ap; all its mdevs go", lambda c, v: c.unload()),
