@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -36,7 +37,11 @@ meddling = st.one_of(
     st.tuples(st.just("queue"), st.sampled_from(ADAPTERS), st.sampled_from(DOMAINS), st.sampled_from(BINDINGS)),
     st.tuples(st.just("restart")),
 )
-interference = st.one_of(guests, guests, new_wishes, new_wishes, meddling)
+touching = st.tuples(st.just("touch"), uuids, st.sampled_from(MDEV_FILES[2:]), ids)
+"""Somebody edits a device that a guest has."""
+growing = st.tuples(st.just("grow"), matrices, st.sampled_from(ADAPTERS), st.sampled_from(DOMAINS))
+"""The first device is wished larger while a guest has it and a queue has lost its driver."""
+interference = st.one_of(guests, new_wishes, meddling, touching, growing)
 
 
 class Referee:
@@ -113,6 +118,14 @@ def meddle(node: Node, referee: Referee, action: tuple) -> None:
             for adapter in rest[0].adapters:
                 kernel.write(f"{paths.BUS}/apmask", f"-{adapter}")
             node.foreign(adapters=str(rest[0].adapters), domains=str(rest[0].domains))
+        elif kind == "touch":
+            meddle(node, referee, ("guest", rest[0], "start"))
+            if rest[1].startswith("assign"):
+                kernel.write(f"{paths.BUS}/{'apmask' if 'adapter' in rest[1] else 'aqmask'}", f"-{rest[2]}")
+            kernel.write(f"{paths.mdev(rest[0])}/{rest[1]}", str(rest[2]))
+        elif kind == "grow":
+            meddle(node, referee, ("guest", A, "start"))
+            meddle(node, referee, ("queue", rest[1], rest[2], "unbind"))
         elif kind == "guest" and rest[1] == "start":
             if rest[0] not in kernel.guests and kernel.mdevs.by_uuid[rest[0]].guest is None:
                 node.control.start_guest(rest[0], rest[0])
@@ -142,17 +155,25 @@ def test_converges_or_says_why_and_hurts_nobody(profile, first, story):
         asyncio.run(_live(node, referee, first, story))
 
 
+def grown(mdev: WantedMdev, more: Matrix) -> WantedMdev:
+    larger = Matrix(mdev.matrix.adapters | more.adapters, mdev.matrix.domains | more.domains)
+    return replace(mdev, matrix=larger)
+
+
 async def _live(node: Node, referee: Referee, first: tuple, story: list) -> None:
     now = wish()
     story = [(("wish", *first), True), *story]
     for action, look in story:
+        meddle(node, referee, action)
         if action[0] == "wish":
             mdevs = [WantedMdev(uuid, uuid, matrix, adopt) for uuid, (matrix, adopt) in action[1].items()]
             now = wish(*mdevs, reserved=action[2])
-            referee.tell({mdev.uuid: mdev.matrix for mdev in mdevs})
-            referee.reserved = action[2]
-        else:
-            meddle(node, referee, action)
+        elif action[0] == "grow":
+            now = replace(
+                now, mdevs=tuple(grown(mdev, action[1]) if mdev.uuid == A else mdev for mdev in now.mdevs)
+            )
+        referee.tell({mdev.uuid: mdev.matrix for mdev in now.mdevs})
+        referee.reserved = list(now.reserved)
         if look:
             await node.applier.apply(now)
     outcome = await node.applier.apply(now)
