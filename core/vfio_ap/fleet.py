@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from vfio_ap.errors import Refusal
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
+from vfio_ap.scheduling import Taint
 
 
 class Placement(enum.Enum):
@@ -86,6 +87,7 @@ class NodeView:
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
     alive: bool = False
     """The Node is ready and the agent's Lease is fresh; what is known of a node that is not alive is history."""
     max_adapter: int | None = None

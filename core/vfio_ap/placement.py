@@ -5,7 +5,7 @@ Both are functions of matrices and nodes as they are now; nothing is remembered 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from vfio_ap.errors import Refusal
@@ -53,10 +53,14 @@ def standings(
 
 
 def desired_mdevs(
-    node: NodeView, matrices: Iterable[MatrixView], refusals: Mapping[str, Refusal | None]
+    node: NodeView,
+    matrices: Iterable[MatrixView],
+    refusals: Mapping[str, Refusal | None],
+    claims: Mapping[str, Container[str]],
 ) -> tuple[Desired, ...]:
     """Return the mediated devices that the node shall hold, by UUID.
 
+    ``claims`` has, by matrix, the nodes where pods need it; what a pod needs stays, whatever becomes of the rest.
     A matrix that is refused, be it new or edited, changes nothing: what the node holds of it stays as it is. A
     matrix on its way out stays where a guest uses it, until the guest is gone; so does one that is no longer
     placed here.
@@ -64,20 +68,21 @@ def desired_mdevs(
     wanted: dict[str, Desired] = {}
     before = {item.matrix: item for item in node.desired}
     for matrix in matrices:
-        item = _desired_of(node, matrix, refusals.get(matrix.name), before.get(matrix.name))
+        claimed = node.name in claims.get(matrix.name, ())
+        item = _desired_of(node, matrix, refusals.get(matrix.name), before.get(matrix.name), claimed)
         if item is not None:
             wanted[item.uuid] = item
     return tuple(wanted[uuid] for uuid in sorted(wanted))
 
 
 def _desired_of(
-    node: NodeView, matrix: MatrixView, refusal: Refusal | None, before: Desired | None
+    node: NodeView, matrix: MatrixView, refusal: Refusal | None, before: Desired | None, claimed: bool
 ) -> Desired | None:
     if matrix.deleting or not matrix.selects(node.labels):
-        return _withdrawn(node, before)
+        return before if claimed else _withdrawn(node, before)
     if refusal is not None or not matrix.uuid:
         return before
-    if matrix.placement is Placement.ON_DEMAND:
+    if matrix.placement is Placement.ON_DEMAND and not claimed:
         return _withdrawn(node, before)
     if not node.reported or node.limit_exceeded(matrix.matrix):
         return before

@@ -15,8 +15,10 @@ from typing import Any
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet import MatrixView, NodeView, Placement
+from vfio_ap.gate import GatePlan, PodView
 from vfio_ap.placement import Group
-from vfio_ap_operator import views
+from vfio_ap.scheduling import Taint
+from vfio_ap_operator import pods, views
 from vfio_ap_operator.index import Index
 from vfio_ap_operator.settings import USE_LABEL
 
@@ -42,6 +44,7 @@ class NodeRecord:
     labels: dict[str, str] = field(default_factory=dict)
     ready: bool = False
     allocatable: frozenset[str] = frozenset()
+    taints: tuple[Taint, ...] = ()
     document: dict[str, Any] | None = None
     """Metadata and spec of the APNode; its status lives on in the view only."""
     heard: bool = False
@@ -60,6 +63,10 @@ class Fleet:
         self.namespaces: dict[str, frozenset[str]] = {}
         """By namespace, the matrices that its labels admit."""
         self.refusals: dict[str, Refusal] = {}
+        self.pods: dict[str, dict[str, PodView]] = {}
+        """By matrix and UID, the pods that ask for it and have not ended."""
+        self.gates: dict[str, GatePlan] = {}
+        """By matrix, what was last decided for its pods."""
         self.dirty_matrices: set[str] = set()
         self.dirty_nodes: set[str] = set()
         self.dirty_namespaces: set[str] = set()
@@ -68,6 +75,8 @@ class Fleet:
         """Matrices by adapter and by UUID: two without a common key cannot contradict each other."""
         self._placements: Index[Placement] = Index()
         self._allowed: Index[str] = Index()
+        self._claimed: Index[str] = Index()
+        """Matrices by node where pods need them."""
         self._holding: Index[str] = Index()
         """Nodes by name of a matrix in their spec and by UUID of a device that they hold."""
         self._alike: Index[tuple[object, ...]] = Index()
@@ -100,12 +109,46 @@ class Fleet:
     def concerning(self, node: NodeView) -> list[MatrixView]:
         """Return the matrices that may have a device on the node."""
         names = self._placements.find(Placement.EVERYWHERE) | {item.matrix for item in node.desired}
+        names |= self._claimed.find(node.name)
         return [self.matrices[name].view for name in names & self.matrices.keys()]
 
     def admitted(self, namespace: str) -> frozenset[str]:
         """Return the matrices that a namespace may use now."""
         names = self._allowed.find(namespace) - self.refusals.keys()
         return frozenset(name for name in names if not self.matrices[name].view.deleting)
+
+    # -- pods
+
+    def observe_pod(self, document: dict[str, Any]) -> None:
+        """Take in a pod that asks for a matrix; one that has ended asks no more."""
+        view = pods.pod_view(document)
+        if view is None:
+            self.forget_pod(document)
+        elif self.pods.get(view.matrix, {}).get(view.uid) != view:
+            self.pods.setdefault(view.matrix, {})[view.uid] = view
+            self._pods_changed(view.matrix)
+
+    def forget_pod(self, document: dict[str, Any]) -> None:
+        """Drop a pod that is gone or has ended."""
+        uid = document["metadata"]["uid"]
+        for matrix in [matrix for matrix, known in self.pods.items() if uid in known]:
+            del self.pods[matrix][uid]
+            if not self.pods[matrix]:
+                del self.pods[matrix]
+            self._pods_changed(matrix)
+
+    def decide_gate(self, matrix: str, plan: GatePlan) -> None:
+        """Note what was decided for a matrix's pods; nodes that are needed anew or no more are dirty."""
+        before = self.gates.pop(matrix, GatePlan())
+        if plan != GatePlan():
+            self.gates[matrix] = plan
+        self._claimed.put(matrix, plan.nodes)
+        self.dirty_nodes |= before.nodes ^ plan.nodes
+
+    def _pods_changed(self, matrix: str) -> None:
+        if matrix in self.matrices:
+            self.dirty_matrices.add(matrix)
+            self.wake.set()
 
     # -- APMatrix
 
@@ -171,6 +214,7 @@ class Fleet:
         record = self.nodes.setdefault(metadata["name"], NodeRecord(metadata["name"]))
         record.uid, record.labels = metadata["uid"], dict(metadata.get("labels") or {})
         record.ready, record.allocatable = views.node_ready(document), views.allocatable_matrices(document)
+        record.taints = pods.taints(document)
         self._refresh(record)
 
     def forget_node(self, name: str) -> None:
@@ -206,12 +250,17 @@ class Fleet:
             record.view = None
         elif document is None and old is not None:
             record.view = dataclasses.replace(
-                old, labels=record.labels, alive=alive, allocatable=record.allocatable
+                old,
+                labels=record.labels,
+                taints=record.taints,
+                alive=alive,
+                allocatable=record.allocatable,
             )
         else:
             record.view = views.node_view(
                 document or record.document,
                 labels=record.labels,
+                taints=record.taints,
                 ready=alive,
                 allocatable=record.allocatable,
             )
@@ -235,6 +284,8 @@ class Fleet:
         touched = {item.matrix for view in (old, new) for item in view.desired} | (
             old.allocatable ^ new.allocatable
         )
+        if old.taints != new.taints:
+            touched |= self.pods.keys()
         uuids = old.mdevs.keys() | new.mdevs.keys()
         changed = {uuid for uuid in uuids if old.mdevs.get(uuid) != new.mdevs.get(uuid)}
         self.dirty_matrices |= (touched & self.matrices.keys()) | self._rivalry.find(*changed)

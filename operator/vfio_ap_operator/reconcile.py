@@ -8,6 +8,7 @@ devices before its finalizer; and a status is written last, from what nodes repo
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import heapq
 import logging
@@ -16,6 +17,7 @@ from typing import Any
 
 from vfio_ap.conflicts import refusal_of
 from vfio_ap.fleet import MatrixView
+from vfio_ap.gate import GatePlan, plan_gate
 from vfio_ap.placement import Standing, desired_mdevs, standings
 from vfio_ap.summary import Summary, summarise
 from vfio_ap_api import apmatrix, apnode
@@ -23,6 +25,7 @@ from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Resource
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_operator import documents
 from vfio_ap_operator.fleet import Fleet, MatrixRecord
+from vfio_ap_operator.gatekeeper import Gatekeeper
 from vfio_ap_operator.settings import FINALIZER
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ class Reconciler:
         self._fleet = fleet
         self._client = client
         self._events = events
+        self._gates = Gatekeeper(fleet, client, events)
         self._slots = asyncio.Semaphore(_WRITERS)
         self.passes = 0
         """Completed passes; the health endpoint shows it."""
@@ -62,10 +66,13 @@ class Reconciler:
         self._judge()
         matrices, fleet.dirty_matrices = fleet.dirty_matrices & fleet.matrices.keys(), set()
         await self._each(matrices, self._secure, fleet.dirty_matrices)
+        for name in sorted(matrices & fleet.matrices.keys()):
+            self._plan_gate(name)
         nodes, fleet.dirty_nodes = fleet.dirty_nodes & fleet.nodes.keys(), set()
         await self._each(nodes, self._shape_node, fleet.dirty_nodes)
         namespaces, fleet.dirty_namespaces = fleet.dirty_namespaces & fleet.namespaces.keys(), set()
         await self._each(namespaces, self._label_namespace, fleet.dirty_namespaces)
+        await self._each(fleet.gates.keys() & matrices, self._gates.act, fleet.dirty_matrices)
         await self._each(matrices & fleet.matrices.keys(), self._report, fleet.dirty_matrices)
 
     async def _each(self, names: Iterable[str], action: Callable[[str], Awaitable[None]], again: set[str]) -> None:
@@ -114,6 +121,13 @@ class Reconciler:
                     if rival.precedence() > rank:
                         heapq.heappush(queue, (rival.precedence(), rival.name))
         fleet.dirty_matrices |= judged
+
+    def _plan_gate(self, name: str) -> None:
+        """Decide anew where a matrix is needed, and which of its pods may go on."""
+        fleet = self._fleet
+        pods = fleet.pods.get(name, {}).values()
+        plan = plan_gate(fleet.matrices[name].view, fleet.refusals.get(name), pods, fleet.views)
+        fleet.decide_gate(name, plan)
 
     def _placed(self, view: MatrixView) -> bool:
         """Tell whether a node has the matrix in its spec or a device of ours for it in its status."""
@@ -169,7 +183,8 @@ class Reconciler:
             return
         matrices = self._fleet.concerning(record.view)
         secured = [m for m in matrices if self._fleet.matrices[m.name].status.get("uuid") or m.deleting]
-        desired = desired_mdevs(record.view, secured, self._fleet.refusals)
+        claims = {m.name: self._fleet.gates.get(m.name, GatePlan()).nodes for m in secured}
+        desired = desired_mdevs(record.view, secured, self._fleet.refusals, claims)
         if desired == record.view.desired and documents.listed(record.document) == len(desired):
             return
         body = documents.node_spec(name, record.uid, desired)
@@ -192,6 +207,8 @@ class Reconciler:
         view = record.view
         found, available = standings(view, refusal, fleet.holders(view), fleet.groups(view))
         summary = summarise(view, refusal, found, available)
+        if user := fleet.gates.get(name, GatePlan()).user:
+            summary = dataclasses.replace(summary, used_by=user)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         status = documents.matrix_status(view, record.generation, record.status, summary, found, now)
         if status == record.status:

@@ -13,6 +13,7 @@ from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView, Placement, ids_from_text
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
+from vfio_ap.scheduling import Taint
 from vfio_ap_api.apmatrix import APMatrixSpec
 from vfio_ap_api.apnode import Adapter, APNode, MdevStatus
 
@@ -62,7 +63,12 @@ def _accepted(status: dict[str, Any], generation: int) -> bool:
 
 
 def node_view(
-    document: dict[str, Any], *, labels: dict[str, str], ready: bool, allocatable: frozenset[str]
+    document: dict[str, Any],
+    *,
+    labels: dict[str, str],
+    ready: bool,
+    allocatable: frozenset[str],
+    taints: tuple[Taint, ...] = (),
 ) -> NodeView:
     """Return the view of an APNode document and what its Node says."""
     name = document["metadata"]["name"]
@@ -76,6 +82,7 @@ def node_view(
     return NodeView(
         name=name,
         labels=labels,
+        taints=taints,
         alive=ready,
         max_adapter=status.kernel.max_adapter,
         max_domain=status.kernel.max_domain,

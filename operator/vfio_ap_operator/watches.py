@@ -11,9 +11,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from vfio_ap_kube.client import LEASES, NAMESPACES, NODES, ApiError, Client, Resource
+from vfio_ap_kube.client import LEASES, NAMESPACES, NODES, PODS, ApiError, Client, Resource
 from vfio_ap_kube.watch import follow
 from vfio_ap_operator.fleet import Fleet
+from vfio_ap_operator.pods import MATRIX_LABEL
 from vfio_ap_operator.reconcile import APNODES, MATRICES
 
 _LOG = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Watches:
         self._leases = LEASES.within(namespace)
         self._silence = silence
         self._stamps: dict[str, tuple[str, float]] = {}
-        self._synced = {resource: asyncio.Event() for resource in (NODES, APNODES, NAMESPACES)}
+        self._synced = {resource: asyncio.Event() for resource in (NODES, APNODES, NAMESPACES, PODS)}
 
     async def run(self) -> None:
         """Follow everything until cancelled."""
@@ -42,6 +43,7 @@ class Watches:
             group.create_task(self._follow(NODES, fleet.observe_node, fleet.forget_node))
             group.create_task(self._follow(APNODES, fleet.observe_apnode, fleet.forget_apnode))
             group.create_task(self._follow(NAMESPACES, fleet.observe_namespace, fleet.forget_namespace))
+            group.create_task(self._follow_pods())
             group.create_task(self._listen())
 
     async def complete(self) -> None:
@@ -59,6 +61,16 @@ class Watches:
                 forget(change.object["metadata"]["name"])
             else:
                 observe(change.object)
+
+    async def _follow_pods(self) -> None:
+        """Follow the pods that ask for a matrix: the server selects them by the label that admission writes."""
+        async for change in follow(self._client, PODS, labelSelector=MATRIX_LABEL):
+            if change.synced:
+                self._synced[PODS].set()
+            elif change.deleted:
+                self._fleet.forget_pod(change.object)
+            else:
+                self._fleet.observe_pod(change.object)
 
     async def _listen(self) -> None:
         """Note which agents live. Clocks differ, so a stamp counts by how long it stands still by ours."""

@@ -30,28 +30,28 @@ def holding(mdev=READY, desired=(HELD,), **more):
 
 def test_everywhere_is_on_every_node_it_selects_and_granted():
     elsewhere = dataclasses.replace(EVERYWHERE, selector={"zone": "w"})
-    assert desired_mdevs(NODE, [EVERYWHERE], {}) == (HELD,)
-    assert desired_mdevs(NODE, [elsewhere], {}) == ()
+    assert desired_mdevs(NODE, [EVERYWHERE], {}, {}) == (HELD,)
+    assert desired_mdevs(NODE, [elsewhere], {}, {}) == ()
 
 
 def test_on_demand_is_on_no_node_that_nobody_asked():
-    assert desired_mdevs(NODE, [ON_DEMAND], {}) == ()
+    assert desired_mdevs(NODE, [ON_DEMAND], {}, {}) == ()
 
 
 def test_a_refused_edit_changes_nothing():
     edited = dataclasses.replace(EVERYWHERE, matrix=WIDER)
-    assert desired_mdevs(holding(), [edited], {"pay": REFUSAL}) == (HELD,)
-    assert desired_mdevs(holding(), [edited], {}) == (dataclasses.replace(HELD, configuration=WIDER),)
+    assert desired_mdevs(holding(), [edited], {"pay": REFUSAL}, {}) == (HELD,)
+    assert desired_mdevs(holding(), [edited], {}, {}) == (dataclasses.replace(HELD, configuration=WIDER),)
 
 
 def test_an_edit_beyond_the_nodes_maximum_changes_nothing_there():
     small = dataclasses.replace(holding(), max_domain=171)
     edited = dataclasses.replace(EVERYWHERE, matrix=WIDER)
-    assert desired_mdevs(small, [edited], {}) == (HELD,)
+    assert desired_mdevs(small, [edited], {}, {}) == (HELD,)
 
 
 def test_a_node_that_never_reported_is_asked_for_nothing():
-    assert desired_mdevs(dataclasses.replace(NODE, max_adapter=None), [EVERYWHERE], {}) == ()
+    assert desired_mdevs(dataclasses.replace(NODE, max_adapter=None), [EVERYWHERE], {}, {}) == ()
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_a_node_that_never_reported_is_asked_for_nothing():
 def test_a_device_in_use_stays_and_is_offered_to_nobody_else(change):
     leaving = dataclasses.replace(EVERYWHERE, **change)
     used = dataclasses.replace(READY, in_use=True)
-    assert desired_mdevs(holding(used), [leaving], {}) == (dataclasses.replace(HELD, granted=False),)
-    assert desired_mdevs(holding(), [leaving], {}) == ()
+    assert desired_mdevs(holding(used), [leaving], {}, {}) == (dataclasses.replace(HELD, granted=False),)
+    assert desired_mdevs(holding(), [leaving], {}, {}) == ()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""The placement gate: who may go, where, and what the others wait for."""
+
+import dataclasses
+
+import pytest
+
+from vfio_ap.errors import Refusal
+from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView
+from vfio_ap.gate import GatePlan, Lift, PodView, Release, plan_gate
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Matrix
+from vfio_ap.scheduling import Constraints, Taint
+
+CONFIG = Matrix(IdSet.of(5), IdSet.of(4))
+PAY = MatrixView("pay", "u1", CONFIG)
+EVERY = Matrix(IdSet.every(), IdSet.every())
+POD = PodView("bank", "virt-launcher-a", "p1", "pay", "vmi1", vm="ledger", created="2026-01-01", gated=True)
+TARGET = dataclasses.replace(POD, name="virt-launcher-b", uid="p2", created="2026-01-02", target=True, held=True)
+RUNNING = dataclasses.replace(POD, gated=False, node="n1")
+
+
+def node(name, **more):
+    base = NodeView(
+        name, {"kubernetes.io/hostname": name}, alive=True, max_adapter=255, max_domain=255, present=EVERY
+    )
+    return dataclasses.replace(base, **more)
+
+
+def ready(name, **more):
+    fields = {
+        "desired": (Desired("u1", "pay", CONFIG, granted=True),),
+        "mdevs": {"u1": MdevView("u1", CONFIG, "Ready", offered=True)},
+        "current": True,
+        "allocatable": frozenset({"pay"}),
+    }
+    return node(name, **fields | more)
+
+
+def plan(*pods, nodes=(), refusal=None, matrix=PAY):
+    return plan_gate(matrix, refusal, pods, {n.name: n for n in nodes})
+
+
+def test_nothing_is_prepared_for_nobody():
+    assert plan(nodes=[node("n1")]) == GatePlan()
+
+
+def test_a_first_boot_waits_for_its_node_and_is_then_let_go_unpinned():
+    waiting = plan(POD, nodes=[node("n1"), node("n2")])
+    assert waiting.nodes == {"n1"}
+    assert waiting.waits[0].refusal.subject == "node n1"
+    assert plan(POD, nodes=[ready("n1"), node("n2")]).actions == (Lift(POD),)
+
+
+def test_not_allocatable_yet_is_not_ready():
+    found = plan(POD, nodes=[ready("n1", allocatable=frozenset())])
+    assert found.actions == ()
+    assert found.waits[0].refusal.reason == "NotAllocatable"
+
+
+def test_a_target_is_pinned_to_another_node_than_its_source():
+    gated = dataclasses.replace(TARGET, held=True)
+    found = plan(RUNNING, gated, nodes=[ready("n1"), ready("n2")])
+    assert found.actions == (Lift(gated, "n2"),)
+    assert found.nodes == {"n1", "n2"}
+    assert found.user == "bank/ledger"
+
+
+def test_a_held_target_is_released_when_its_device_is_ready_there():
+    arrived = dataclasses.replace(TARGET, gated=False, node="n2")
+    assert plan(RUNNING, arrived, nodes=[ready("n1"), ready("n2")]).actions == (Release(arrived),)
+    lost = plan(RUNNING, arrived, nodes=[ready("n1"), node("n2")])
+    assert lost.actions == ()
+    assert lost.waits[0].refusal.subject == "node n2"
+
+
+def test_one_vm_has_a_matrix_at_a_time():
+    other = dataclasses.replace(
+        POD, name="virt-launcher-x", uid="p9", owner="vmi2", vm="other", created="2025-01-01"
+    )
+    found = plan(RUNNING, other, nodes=[ready("n1"), ready("n2")])
+    assert found.actions == ()
+    assert found.waits[0].pod is other
+    assert found.waits[0].refusal.reason == "MatrixInUse"
+    assert "bank/ledger" in found.waits[0].refusal.message
+
+
+def test_the_older_of_two_that_both_wait_comes_first():
+    other = dataclasses.replace(POD, name="younger", uid="p9", owner="vmi2", created="2026-03-01")
+    found = plan(other, POD, nodes=[ready("n1")])
+    assert found.actions == (Lift(POD),)
+    assert [wait.pod for wait in found.waits] == [other]
+
+
+def test_a_pod_without_room_gets_one_more_node_and_keeps_the_first():
+    let_go = dataclasses.replace(POD, gated=False)
+    assert plan(let_go, nodes=[ready("n1"), node("n2")]).nodes == {"n1"}
+    stuck = dataclasses.replace(let_go, unschedulable=True)
+    assert plan(stuck, nodes=[ready("n1"), node("n2"), node("n3")]).nodes == {"n1", "n2"}
+    assert plan(stuck, nodes=[ready("n1"), ready("n2"), node("n3")]).nodes == {"n1", "n2", "n3"}
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"alive": False}, "does not answer"),
+        ({"max_adapter": 4}, "above the node's maximum 4"),
+        ({"present": Matrix(IdSet.of(6), IdSet.every())}, "no adapters 5"),
+        ({"taints": (Taint("node.kubernetes.io/unschedulable", "NoSchedule"),)}, "taint"),
+        ({"mdevs": {"u1": MdevView("u1", CONFIG, "Failed", message="kernel says EBUSY")}}, "EBUSY"),
+        ({"mdevs": {"u1": MdevView("u1", CONFIG, "Ready", in_use=True)}}, "a guest there uses"),
+    ],
+)
+def test_a_node_that_cannot_take_it_is_named_with_its_reason(change, word):
+    (wait,) = plan(POD, nodes=[node("n1", **change)]).waits
+    assert wait.refusal.reason == "NoNode"
+    assert "n1: " in wait.refusal.message
+    assert word in wait.refusal.message
+
+
+def test_the_pods_own_constraints_count():
+    picky = dataclasses.replace(POD, constraints=Constraints({"kubernetes.io/hostname": "n2"}))
+    assert plan(picky, nodes=[node("n1"), node("n2")]).nodes == {"n2"}
+
+
+def test_a_refused_matrix_is_prepared_nowhere_and_its_pod_hears_why():
+    refusal = Refusal("Overlap", "pay", "overlaps APMatrix x")
+    found = plan(POD, nodes=[node("n1")], refusal=refusal)
+    assert found.nodes == frozenset()
+    assert found.waits[0].refusal is refusal
