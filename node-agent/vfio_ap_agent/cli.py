@@ -44,7 +44,7 @@ _PERIOD = 60.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = parser(__doc__).parse_args(argv)
+    args = parser((__doc__ or "").replace("``", "")).parse_args(argv)
     if args.command == "run":
         from vfio_ap_agent.cluster.run import run_agent  # only here: a plain host has no cluster packages
 
