@@ -1,6 +1,6 @@
 """KubeVirt's control plane, real: virt-api and virt-controller as processes on a control plane's API server.
 
-What runs on the nodes is not here: virt-handler and virt-launcher are played by ``node``.
+What runs on the nodes is played by ``handler`` and ``launcher``; here it is only started and stopped.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from vfio_ap_sim.kubevirt import commands, manifests
 from vfio_ap_sim.kubevirt.accounts import ServiceAccount
 from vfio_ap_sim.kubevirt.api import KUBEVIRTS, NAMESPACE, Document
 from vfio_ap_sim.kubevirt.commands import API, CONTROLLER
+from vfio_ap_sim.kubevirt.handler import VirtHandler
+from vfio_ap_sim.kubevirt.knobs import Knobs
+from vfio_ap_sim.kubevirt.launcher import Node
 from vfio_ap_sim.kubevirt.settings import Settings, kubevirt, status
 
 ACCOUNTS: Mapping[str, str] = {API: "kubevirt-apiserver", CONTROLLER: "kubevirt-controller"}
@@ -39,7 +42,7 @@ GRACE = 2.0
 
 
 class KubeVirt:
-    """A running KubeVirt v1.8.4 without nodes; ``async with`` starts and ends it.
+    """A running KubeVirt v1.8.4, at first without nodes; ``async with`` starts and ends it.
 
     Its objects stay in the API server when it ends; its processes and files do not. A stopped KubeVirt's webhooks
     fail closed, as real ones do.
@@ -54,6 +57,8 @@ class KubeVirt:
     ) -> None:
         self.plane = plane
         self.settings = settings or Settings()
+        self.handlers: dict[str, VirtHandler] = {}
+        """By node."""
         self._binaries = binaries
         self._folder: Path | None = None
         self._servers: dict[str, Server] = {}
@@ -103,6 +108,8 @@ class KubeVirt:
 
     async def stop(self) -> None:
         """End the processes and remove their files. May be called twice."""
+        await asyncio.gather(*(handler.stop() for handler in self.handlers.values()))
+        self.handlers.clear()
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -112,6 +119,14 @@ class KubeVirt:
         await self._stack.aclose()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def attach(self, node: Node, knobs: Knobs | None = None) -> VirtHandler:
+        """Play virt-handler and virt-launcher on a node; return the handler. Raises ApiError and OSError."""
+        kubelet = self.plane.client_kubeconfig(f"system:node:{node.name}", ["system:nodes"])
+        handler = VirtHandler(node, self.plane.kubeconfig, kubelet, self.handlers.get, knobs)
+        await handler.start()
+        self.handlers[node.name] = handler
+        return handler
 
     async def configure(self, settings: Settings) -> None:
         """Take other settings, as an administrator edits the KubeVirt object. Raises ApiError."""
