@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vfio_ap.fleet import Desired, MatrixView, ids_text
@@ -104,8 +104,10 @@ def matrix_with_status(name: str, status: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def namespace_labels(current: frozenset[str], wanted: frozenset[str]) -> dict[str, Any]:
-    """Return the merge patch that turns one set of admitted matrices into the other; empty for none."""
-    labels: dict[str, str | None] = {USE_LABEL + name: "allowed" for name in sorted(wanted - current)}
-    labels |= {USE_LABEL + name: None for name in sorted(current - wanted)}
+def namespace_labels(current: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, Any]:
+    """Return the merge patch that turns the UUIDs by admitted matrix into others; empty when they are the same."""
+    labels: dict[str, str | None] = {
+        USE_LABEL + name: uuid for name, uuid in sorted(wanted.items()) if current.get(name) != uuid
+    }
+    labels |= {USE_LABEL + name: None for name in sorted(current.keys() - wanted.keys())}
     return {"metadata": {"labels": labels}} if labels else {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,8 +59,8 @@ class Fleet:
         self.nodes: dict[str, NodeRecord] = {}
         self.views: dict[str, NodeView] = {}
         """The nodes that have an AP bus."""
-        self.namespaces: dict[str, frozenset[str]] = {}
-        """By namespace, the matrices that its labels admit."""
+        self.namespaces: dict[str, dict[str, str]] = {}
+        """By namespace, the matrices that its labels admit, each with the UUID that the label says."""
         self.refusals: dict[str, Refusal] = {}
         self.pods: dict[str, dict[str, PodView]] = {}
         """By matrix and UID, the pods that ask for it and have not ended."""
@@ -112,10 +111,11 @@ class Fleet:
         names |= self._claimed.find(node.name)
         return [self.matrices[name].view for name in names & self.matrices.keys()]
 
-    def admitted(self, namespace: str) -> frozenset[str]:
-        """Return the matrices that a namespace may use now."""
+    def admitted(self, namespace: str) -> dict[str, str]:
+        """Return the matrices that a namespace may use now, with their UUIDs; without one none is of use."""
         names = self._allowed.find(namespace) - self.refusals.keys()
-        return frozenset(name for name in names if not self.matrices[name].view.deleting)
+        views = {name: self.matrices[name].view for name in names}
+        return {name: view.uuid for name, view in views.items() if view.uuid and not view.deleting}
 
     # -- pods
 
@@ -298,8 +298,10 @@ class Fleet:
         if "deletionTimestamp" in metadata:
             self.forget_namespace(metadata["name"])
             return
-        labels: Iterable[str] = metadata.get("labels") or {}
-        admitted = frozenset(key.removeprefix(USE_LABEL) for key in labels if key.startswith(USE_LABEL))
+        labels: dict[str, str] = metadata.get("labels") or {}
+        admitted = {
+            key.removeprefix(USE_LABEL): value for key, value in labels.items() if key.startswith(USE_LABEL)
+        }
         if self.namespaces.get(metadata["name"]) != admitted:
             self.namespaces[metadata["name"]] = admitted
             self.dirty_namespaces.add(metadata["name"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 FINALIZER = "ap.s390x.io/devices"
 """Keeps an APMatrix until no node holds its devices."""
 USE_LABEL = "use.ap.s390x.io/"
-"""Prefix of the namespace labels that admission policies read."""
+"""Prefix of the namespace labels that admission reads: the rest is a matrix's name, the value its UUID."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ async def test_a_matrix_becomes_the_same_device_on_each_chosen_node(cluster):
         assert node["status"]["allocatable"]["ap.s390x.io/same"] == "1"
     assert mdevs(cluster.nodes["n3"]) == {}
     namespace = await cluster.client.get(NAMESPACES, "bank")
-    assert namespace["metadata"]["labels"]["use.ap.s390x.io/same"] == "allowed"
+    assert namespace["metadata"]["labels"]["use.ap.s390x.io/same"] == uuid
     await delete(cluster, "same")
 
 

@@ -35,7 +35,8 @@ def test_the_same_finding_gives_the_same_status_whatever_the_time():
     assert [node["name"] for node in first["nodes"]] == ["n2"]
 
 
-def test_namespace_labels_are_a_difference():
-    patch = documents.namespace_labels(frozenset({"a", "b"}), frozenset({"b", "c"}))
-    assert patch == {"metadata": {"labels": {"use.ap.s390x.io/c": "allowed", "use.ap.s390x.io/a": None}}}
-    assert documents.namespace_labels(frozenset({"a"}), frozenset({"a"})) == {}
+def test_namespace_labels_are_a_difference_and_say_the_uuid():
+    patch = documents.namespace_labels({"a": "1", "b": "2", "d": "4"}, {"b": "2", "c": "3", "d": "5"})
+    labels = {"use.ap.s390x.io/c": "3", "use.ap.s390x.io/d": "5", "use.ap.s390x.io/a": None}
+    assert patch == {"metadata": {"labels": labels}}
+    assert documents.namespace_labels({"a": "1"}, {"a": "1"}) == {}

@@ -114,8 +114,31 @@ def test_a_namespace_admits_what_stands_and_is_not_leaving(fleet):
     fleet.observe_matrix(leaving)
     fleet.observe_matrix(matrix("late", [5], created="2026-02-01"))
     Reconciler(fleet, None, None)._judge()
-    assert fleet.admitted("bank") == {"m5", "m7"}
-    assert fleet.admitted("other") == set()
+    assert fleet.admitted("bank") == {"m5": "uuid-m5", "m7": "uuid-m7"}
+    assert fleet.admitted("other") == {}
+
+
+def test_a_matrix_admits_nobody_before_it_has_its_uuid(fleet):
+    document = matrix("m5", [5])
+    document["status"] = {}
+    fleet.observe_matrix(document)
+    assert "m5" not in fleet.admitted("bank")
+    settle(fleet)
+    fleet.observe_matrix(matrix("m5", [5]))
+    assert fleet.dirty_namespaces == {"bank"}
+    assert fleet.admitted("bank")["m5"] == "uuid-m5"
+
+
+def test_a_label_that_says_another_uuid_is_seen(fleet):
+    labelled = {"metadata": {"name": "bank", "labels": {"use.ap.s390x.io/m5": "uuid-m5", "team": "blue"}}}
+    fleet.observe_namespace(labelled)
+    settle(fleet)
+    fleet.observe_namespace(labelled)
+    assert not fleet.dirty_namespaces
+    labelled["metadata"]["labels"]["use.ap.s390x.io/m5"] = "allowed"
+    fleet.observe_namespace(labelled)
+    assert fleet.dirty_namespaces == {"bank"}
+    assert fleet.namespaces["bank"] == {"m5": "allowed"}
 
 
 def test_nodes_that_are_alike_are_judged_once(fleet):
