@@ -37,9 +37,9 @@ async def delete(cluster, *names):
         await cluster.gone(MATRICES, name)
 
 
-async def event(cluster, name, reason):
+async def event(cluster, name, reason, namespace="default"):
     """Return the message of an Event on an object, once it was posted."""
-    changes = follow(cluster.client, EVENTS.within("default"), fieldSelector=f"involvedObject.name={name}")
+    changes = follow(cluster.client, EVENTS.within(namespace), fieldSelector=f"involvedObject.name={name}")
     async with asyncio.timeout(20), contextlib.aclosing(changes):
         async for change in changes:
             if not change.synced and change.object["reason"] == reason:
