@@ -72,14 +72,16 @@ class Directory:
 
     names: Callable[[], Iterable[str]]
     child: Callable[[str], Node | None]
+    owner: object | None = None
+    """The device that the directory stands for; a new device of the same name is another owner."""
 
 
 Node: TypeAlias = File | Link | Directory
 
 
-def folder(children: Mapping[str, Node]) -> Directory:
+def folder(children: Mapping[str, Node], owner: object | None = None) -> Directory:
     """Return a directory with these children."""
-    return Directory(lambda: children, children.get)
+    return Directory(lambda: children, children.get, owner)
 
 
 def merged(
@@ -87,6 +89,24 @@ def merged(
 ) -> Directory:
     """Return a directory with some fixed children beside those made on demand."""
     return Directory(lambda: (*fixed, *names()), lambda name: fixed.get(name) or child(name))
+
+
+def owner_of(root: Directory, path: str) -> object | None:
+    """Return the device whose directory a path leads through last; ``path`` has no links before its end.
+
+    Raises SysfsError ENOENT.
+    """
+    owner, node = root.owner, root
+    for name in path.split("/"):
+        if not name:
+            continue
+        found = node.child(name)
+        if found is None:
+            raise SysfsError(errno.ENOENT)
+        if not isinstance(found, Directory):
+            break
+        node, owner = found, found.owner or owner
+    return owner
 
 
 def lookup(root: Directory, path: str, *, follow: bool = True) -> Node:

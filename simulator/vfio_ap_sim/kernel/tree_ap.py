@@ -163,7 +163,7 @@ class ApTree:
                 return self._queue(found)
             return self._card_attributes(card).get(name)
 
-        return Directory(names, child)
+        return Directory(names, child, card)
 
     def _card_attributes(self, card: Card) -> dict[str, Node]:
         children: dict[str, Node] = {
@@ -261,7 +261,7 @@ class ApTree:
         vfio_ap = self.driver()
         if driver == VFIO_DRIVER and vfio_ap is not None:
             children["status"] = File(lambda: vfio_ap.status(queue), lock=vfio_ap.lock)
-        return folder(children)
+        return folder(children, queue)
 
     def _interrupts(self, queue: Queue) -> bool:
         """Whether TAPQ finds interrupts enabled: the state machine enables them, a dead queue has none."""

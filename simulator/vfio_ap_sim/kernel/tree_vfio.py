@@ -79,7 +79,7 @@ class VfioTree:
     def _mdev(self, mdev: Mdev) -> Directory:
         group = Link(f"../../../../kernel/iommu_groups/{mdev.group}")
         if mdev.leaving:
-            return folder({"iommu_group": group})
+            return folder({"iommu_group": group}, mdev)
         mdevs = self._loaded()
         driver = mdevs.driver
 
@@ -112,7 +112,7 @@ class VfioTree:
             children["migratable"] = File(
                 lambda: f"{int(mdev.migratable)}\n", lambda text: _store_migratable(mdev, text)
             )
-        return folder(children)
+        return folder(children, mdev)
 
     def _show(self, mdev: Mdev, matrix: Matrix) -> str:
         if matrix.size() > _ONE_PAGE_OF_APQNS and not self.profile.safe_matrix_read:

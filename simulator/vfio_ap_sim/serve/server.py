@@ -1,4 +1,4 @@
-"""The socket server: files on one unix socket, control verbs on another."""
+"""A machine in real time; its files on one unix socket, its control verbs on another, each where wanted."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ Handler: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coro
 class Simulator:
     """One machine on the air. ``async with`` starts and stops it."""
 
-    def __init__(self, control: Control, files: Path, verbs: Path | None = None) -> None:
+    def __init__(self, control: Control, files: Path | None = None, verbs: Path | None = None) -> None:
         self.control = control
         self._files = files
         self._verbs = verbs
         self._stack = contextlib.AsyncExitStack()
-        self._time: RealTime
+        self.time: RealTime
+        """Its clock, while it is on the air."""
 
     async def __aenter__(self) -> Simulator:
-        self._time = RealTime(self.control.kernel)
+        self.time = RealTime(self.control.kernel)
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(_running(self._time.run()))
-            await stack.enter_async_context(_listening(self._files, self._serve_files))
+            await stack.enter_async_context(_running(self.time.run()))
+            if self._files is not None:
+                await stack.enter_async_context(_listening(self._files, self._serve_files))
             if self._verbs is not None:
                 await stack.enter_async_context(_listening(self._verbs, self._serve_verbs))
             self._stack = stack.pop_all()
@@ -77,9 +79,9 @@ class Simulator:
             for number, op in enumerate(ops):
                 if number % _TURN == _TURN - 1:
                     await asyncio.sleep(0)
-                self._time.sync()
+                self.time.sync()
                 task = self.control.kernel.submit(op, comm=comm, pid=pid)
-                self._time.sync()
+                self.time.sync()
                 results.append(hostops.result_to_wire(await finished(task)))
             await send(writer, {"id": message.get("id"), "results": results})
 
@@ -102,7 +104,7 @@ class Simulator:
 
     async def _serve_verbs(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (message := await receive(reader)) is not None:
-            self._time.sync()
+            self.time.sync()
             try:
                 answer = {"result": await self._perform(message)}
             except (ControlError, SysfsError) as error:
@@ -120,7 +122,7 @@ class Simulator:
             if values[argument.name] is None and not argument.optional:
                 raise ControlError(f"{verb.name} needs {argument.name}: {argument.help}")
         outcome = verb.run(self.control, values)
-        self._time.sync()
+        self.time.sync()
         return await finished(outcome) if isinstance(outcome, Task) else outcome
 
 
