@@ -68,7 +68,7 @@ class Desired:
 
 
 @dataclass(frozen=True, slots=True)
-class MdevView:
+class HeldMdev:
     """One mediated device that a node holds, as its agent read it back."""
 
     uuid: str
@@ -97,7 +97,7 @@ class NodeView:
     """Adapters and usage domains that the machine gives this node."""
     desired: tuple[Desired, ...] = ()
     """What its spec says now."""
-    mdevs: Mapping[str, MdevView] = field(default_factory=dict)
+    mdevs: Mapping[str, HeldMdev] = field(default_factory=dict)
     current: bool = False
     """The agent has seen and answered the newest spec."""
     allocatable: frozenset[str] = frozenset()

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView, Placement
+from vfio_ap.fleet import Desired, HeldMdev, MatrixView, NodeView, Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _without(node: NodeView, matrix: MatrixView) -> Standing:
     return Standing(node.name, "Available")
 
 
-def _with(node: NodeView, matrix: MatrixView, held: MdevView | None, shall: Desired | None) -> Standing:
+def _with(node: NodeView, matrix: MatrixView, held: HeldMdev | None, shall: Desired | None) -> Standing:
     if held is None:
         return Standing(node.name, "Pending", "Requested", "asked of the node's agent, not yet read back")
     if shall is None or matrix.deleting:

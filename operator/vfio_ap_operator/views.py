@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView, Placement, ids_from_text
+from vfio_ap.fleet import Desired, HeldMdev, MatrixView, NodeView, Placement, ids_from_text
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 from vfio_ap.scheduling import Taint
@@ -98,12 +98,12 @@ def _adapter_ids(adapters: list[Adapter]) -> list[int]:
     return [adapter.id for adapter in adapters if 0 <= adapter.id <= 255]
 
 
-def _mdev(mdev: MdevStatus) -> MdevView:
+def _mdev(mdev: MdevStatus) -> HeldMdev:
     try:
         configuration = ids_from_text(mdev.adapters, mdev.domains, mdev.control_domains)
     except RefusedError:
         configuration = Matrix()
-    return MdevView(mdev.uuid, configuration, mdev.state, mdev.offered, mdev.in_use, mdev.reason, mdev.message)
+    return HeldMdev(mdev.uuid, configuration, mdev.state, mdev.offered, mdev.in_use, mdev.reason, mdev.message)
 
 
 def _desired(document: dict[str, Any]) -> tuple[Desired, ...]:

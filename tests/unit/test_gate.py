@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView
+from vfio_ap.fleet import Desired, HeldMdev, MatrixView, NodeView
 from vfio_ap.gate import GatePlan, Lift, PodView, Release, plan_gate
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
@@ -29,7 +29,7 @@ def node(name, **more):
 def ready(name, **more):
     fields = {
         "desired": (Desired("u1", "pay", CONFIG, granted=True),),
-        "mdevs": {"u1": MdevView("u1", CONFIG, "Ready", offered=True)},
+        "mdevs": {"u1": HeldMdev("u1", CONFIG, "Ready", offered=True)},
         "current": True,
         "allocatable": frozenset({"pay"}),
     }
@@ -106,8 +106,8 @@ def test_a_pod_without_room_gets_one_more_node_and_keeps_the_first():
         ({"max_adapter": 4}, "above the node's maximum 4"),
         ({"present": Matrix(IdSet.of(6), IdSet.every())}, "no adapters 5"),
         ({"taints": (Taint("node.kubernetes.io/unschedulable", "NoSchedule"),)}, "taint"),
-        ({"mdevs": {"u1": MdevView("u1", CONFIG, "Failed", message="kernel says EBUSY")}}, "EBUSY"),
-        ({"mdevs": {"u1": MdevView("u1", CONFIG, "Ready", in_use=True)}}, "a guest there uses"),
+        ({"mdevs": {"u1": HeldMdev("u1", CONFIG, "Failed", message="kernel says EBUSY")}}, "EBUSY"),
+        ({"mdevs": {"u1": HeldMdev("u1", CONFIG, "Ready", in_use=True)}}, "a guest there uses"),
     ],
 )
 def test_a_node_that_cannot_take_it_is_named_with_its_reason(change, word):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import Desired, MatrixView, MdevView, NodeView, Placement
+from vfio_ap.fleet import Desired, HeldMdev, MatrixView, NodeView, Placement
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 from vfio_ap.placement import desired_mdevs, standing
@@ -19,7 +19,7 @@ NODE = NodeView(
     "n1", {"zone": "e"}, alive=True, max_adapter=255, max_domain=255, present=Matrix(IdSet.every(), IdSet.every())
 )
 HELD = Desired("u1", "pay", CONFIG, granted=True)
-READY = MdevView("u1", CONFIG, "Ready", offered=True)
+READY = HeldMdev("u1", CONFIG, "Ready", offered=True)
 REFUSAL = Refusal("Overlap", "pay", "overlaps APMatrix x")
 
 
