@@ -10,7 +10,7 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,10 @@ class VirtHandler:
         self._launchers: dict[str, VirtLauncher] = {}
         self._workers: dict[Key, _Worker] = {}
         self._kubevirt: Document | None = None
-        self._removals: dict[str, asyncio.Task[None]] = {}
+        self._configured = asyncio.Event()
+        self._swept = 0
+        """Generation of the KubeVirt object by which mdevs were swept last."""
+        self._news = asyncio.Condition()
         self._background: list[asyncio.Task[None]] = []
         self._stack = AsyncExitStack()
 
@@ -90,6 +93,7 @@ class VirtHandler:
         here = {"fieldSelector": f"spec.nodeName={self.node.name}", "labelSelector": LAUNCHER}
         for work in (
             self._beat(),
+            self._keep_swept(),
             self._follow(self._client, VMIS, self._see_vmi),
             self._follow(reader, PODS, self._see_pod, **here),
             self._follow(self._client, KUBEVIRTS, self._see_kubevirt),
@@ -98,7 +102,7 @@ class VirtHandler:
 
     async def stop(self) -> None:
         """End as a node without power does: guests and all, and nobody is told. Idempotent."""
-        tasks = [*self._background, *(worker.task for worker in self._workers.values()), *self._removals.values()]
+        tasks = [*self._background, *(worker.task for worker in self._workers.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -117,6 +121,11 @@ class VirtHandler:
         """Return the launcher that has a VMI's guest, if the guest is here."""
         vmi = self._vmis.get((namespace, name))
         return None if vmi is None else self._current(vmi)
+
+    async def swept(self, generation: int) -> None:
+        """Return once mdevs were swept by this generation of the KubeVirt object, or a newer one."""
+        async with self._news:
+            await self._news.wait_for(lambda: self._swept >= generation)
 
     def poke(self, vmi: Key) -> None:
         """Have a VMI looked at again."""
@@ -160,7 +169,7 @@ class VirtHandler:
 
     def _see_kubevirt(self, kubevirt: Document, deleted: bool) -> None:
         self._kubevirt = None if deleted else kubevirt
-        self._spawn(self._sweep())
+        self._configured.set()
 
     # -- one VMI
 
@@ -243,16 +252,21 @@ class VirtHandler:
                 await self._client.merge(NODES, self.node.name, patch)
             except ApiError as error:
                 log.warning("No heartbeat for node %s: %s", self.node.name, error)
-            await self._sweep()
             await asyncio.sleep(self.knobs.heartbeat)
 
-    async def _sweep(self) -> None:
-        """Remove mdevs that are not KubeVirt's, unless it is told not to."""
-        if self._kubevirt is None or sweep.switched_off(self._kubevirt):
-            return
-        for uuid in await sweep.doomed(self._host, sweep.kept_types(self._kubevirt)):
-            if uuid not in self._removals or self._removals[uuid].done():
-                self._removals[uuid] = self._spawn(sweep.remove(self._host, uuid))
+    async def _keep_swept(self) -> None:
+        """Remove mdevs that are not KubeVirt's, at each heartbeat and whenever KubeVirt is configured anew."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.knobs.heartbeat):
+                    await self._configured.wait()
+            self._configured.clear()
+            if (kubevirt := self._kubevirt) is None:
+                continue
+            await sweep.sweep(self._host, kubevirt)
+            async with self._news:
+                self._swept = kubevirt["metadata"]["generation"]
+                self._news.notify_all()
 
     async def _say(self, vmi: Document, kind: str, reason: str, message: str) -> None:
         about = {"apiVersion": API_VERSION, "kind": "VirtualMachineInstance", "metadata": vmi["metadata"]}

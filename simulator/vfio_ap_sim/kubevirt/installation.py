@@ -129,9 +129,13 @@ class KubeVirt:
         return handler
 
     async def configure(self, settings: Settings) -> None:
-        """Take other settings, as an administrator edits the KubeVirt object. Raises ApiError."""
+        """Take other settings, as an administrator edits the KubeVirt object; return when the nodes have.
+
+        Raises ApiError.
+        """
         self.settings = settings
-        await self.client.apply(KUBEVIRTS, kubevirt(self.settings))
+        changed = await self.client.apply(KUBEVIRTS, kubevirt(self.settings))
+        await asyncio.gather(*(h.swept(changed["metadata"]["generation"]) for h in self.handlers.values()))
 
     @property
     def servers(self) -> Mapping[str, int | None]:

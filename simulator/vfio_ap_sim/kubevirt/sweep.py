@@ -8,6 +8,7 @@ KubeVirt object has one of two guards.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from vfio_ap.hostops import Data, HostOps, Link, List, Names, Read, Target, Write
@@ -54,9 +55,16 @@ async def doomed(host: HostOps, kept: Iterable[str]) -> list[str]:
     return found
 
 
-async def remove(host: HostOps, uuid: str) -> None:
-    """Remove an mdev; failing is not noticed, as by virt-handler."""
-    await host.run([Write(f"{DEVICES}/{uuid}/remove", b"1")], deadline=DEADLINE)
+async def sweep(host: HostOps, kubevirt: Document) -> None:
+    """Remove what is to go, one by one: one that a guest does not let go of holds up the rest.
+
+    That a removal fails is only logged by virt-handler, and is not noticed here.
+    """
+    if switched_off(kubevirt):
+        return
+    for uuid in await doomed(host, kept_types(kubevirt)):
+        with suppress(TimeoutError):
+            await host.run([Write(f"{DEVICES}/{uuid}/remove", b"1")], deadline=DEADLINE)
 
 
 def _joined(name: str) -> str:
