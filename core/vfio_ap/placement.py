@@ -34,17 +34,23 @@ class Group:
 
 
 def standings(
-    matrix: MatrixView, refusal: Refusal | None, holders: Iterable[NodeView], groups: Iterable[Group]
+    matrix: MatrixView,
+    refusal: Refusal | None,
+    holders: Iterable[NodeView],
+    groups: Iterable[Group],
+    guard: Refusal | None = None,
 ) -> tuple[list[Standing], int]:
     """Return how the matrix stands on each node of which there is something to say, and how many can have it.
 
     ``holders`` are the nodes with the matrix in their spec or with its device; the second value counts nodes that
-    are merely available.
+    are merely available. Under a ``guard`` no node is.
     """
     found = [item for node in holders if (item := standing(node, matrix, refusal)) is not None]
     available = 0
     for group in groups:
         item = standing(group.like, matrix, refusal)
+        if item is not None and refusal is None and guard is not None:
+            item = Standing(item.node, "Pending", guard.reason, str(guard))
         if item is not None and item.state == "Available":
             available += len(group.names)
         elif item is not None:
@@ -57,10 +63,12 @@ def desired_mdevs(
     matrices: Iterable[MatrixView],
     refusals: Mapping[str, Refusal | None],
     claims: Mapping[str, Container[str]],
+    guard: Refusal | None = None,
 ) -> tuple[Desired, ...]:
     """Return the mediated devices that the node shall hold, by UUID.
 
     ``claims`` has, by matrix, the nodes where pods need it; what a pod needs stays, whatever becomes of the rest.
+    Under a ``guard``, why nothing may be provisioned now, nothing new is made and nothing is changed.
     A matrix that is refused, be it new or edited, changes nothing: what the node holds of it stays as it is. A
     matrix on its way out stays where a guest uses it, until the guest is gone; so does one that is no longer
     placed here.
@@ -69,7 +77,8 @@ def desired_mdevs(
     before = {item.matrix: item for item in node.desired}
     for matrix in matrices:
         claimed = node.name in claims.get(matrix.name, ())
-        item = _desired_of(node, matrix, refusals.get(matrix.name), before.get(matrix.name), claimed)
+        refusal = refusals.get(matrix.name) or guard
+        item = _desired_of(node, matrix, refusal, before.get(matrix.name), claimed)
         if item is not None:
             wanted[item.uuid] = item
     return tuple(wanted[uuid] for uuid in sorted(wanted))

@@ -69,7 +69,8 @@ class App:
         _LOG.info("leading as %s", self._settings.identity)
         self._spawn(leadership.keep(self._lost), "leadership")
         self.phase = "listing"
-        watches = Watches(self._fleet, client, self._settings.namespace, self._settings.agent_silence)
+        silence = self._settings.agent_silence
+        watches = Watches(self._fleet, client, events, self._settings.namespace, silence)
         self._spawn(watches.run(), "watches")
         await watches.complete()
         await self._first_listing(client)

@@ -62,6 +62,8 @@ class Fleet:
         self.namespaces: dict[str, dict[str, str]] = {}
         """By namespace, the matrices that its labels admit, each with the UUID that the label says."""
         self.refusals: dict[str, Refusal] = {}
+        self.guard: Refusal | None = None
+        """Why nothing may be provisioned now."""
         self.pods: dict[str, dict[str, PodView]] = {}
         """By matrix and UID, the pods that ask for it and have not ended."""
         self.gates: dict[str, GatePlan] = {}
@@ -116,6 +118,16 @@ class Fleet:
         names = self._allowed.find(namespace) - self.refusals.keys()
         views = {name: self.matrices[name].view for name in names}
         return {name: view.uuid for name, view in views.items() if view.uuid and not view.deleting}
+
+    def set_guard(self, refusal: Refusal | None) -> bool:
+        """Note why nothing may be provisioned, or that all may be; return whether that is news."""
+        if refusal == self.guard:
+            return False
+        self.guard = refusal
+        self.dirty_matrices |= self.matrices.keys()
+        self.dirty_nodes |= self.views.keys()
+        self.wake.set()
+        return True
 
     # -- pods
 

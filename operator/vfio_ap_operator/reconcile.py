@@ -126,7 +126,8 @@ class Reconciler:
         """Decide anew where a matrix is needed, and which of its pods may go on."""
         fleet = self._fleet
         pods = fleet.pods.get(name, {}).values()
-        plan = plan_gate(fleet.matrices[name].view, fleet.refusals.get(name), pods, fleet.views)
+        refusal = fleet.refusals.get(name) or fleet.guard
+        plan = plan_gate(fleet.matrices[name].view, refusal, pods, fleet.views)
         fleet.decide_gate(name, plan)
 
     def _placed(self, view: MatrixView) -> bool:
@@ -184,7 +185,7 @@ class Reconciler:
         matrices = self._fleet.concerning(record.view)
         secured = [m for m in matrices if self._fleet.matrices[m.name].status.get("uuid") or m.deleting]
         claims = {m.name: self._fleet.gates.get(m.name, GatePlan()).nodes for m in secured}
-        desired = desired_mdevs(record.view, secured, self._fleet.refusals, claims)
+        desired = desired_mdevs(record.view, secured, self._fleet.refusals, claims, self._fleet.guard)
         if desired == record.view.desired and documents.listed(record.document) == len(desired):
             return
         body = documents.node_spec(name, record.uid, desired)
@@ -205,7 +206,7 @@ class Reconciler:
         fleet = self._fleet
         record, refusal = fleet.matrices[name], fleet.refusals.get(name)
         view = record.view
-        found, available = standings(view, refusal, fleet.holders(view), fleet.groups(view))
+        found, available = standings(view, refusal, fleet.holders(view), fleet.groups(view), fleet.guard)
         summary = summarise(view, refusal, found, available)
         if user := fleet.gates.get(name, GatePlan()).user:
             summary = dataclasses.replace(summary, used_by=user)

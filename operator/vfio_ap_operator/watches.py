@@ -11,9 +11,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from vfio_ap_kube.client import LEASES, NAMESPACES, NODES, PODS, ApiError, Client, Resource
+from vfio_ap_kube.client import LEASES, NAMESPACES, NODES, PODS, ApiError, Client, Document, Resource
+from vfio_ap_kube.events import EventPoster
 from vfio_ap_kube.watch import follow
 from vfio_ap_operator.fleet import Fleet
+from vfio_ap_operator.guards.kubevirt import refusal_of
 from vfio_ap_operator.pods import MATRIX_LABEL
 from vfio_ap_operator.reconcile import APNODES, MATRICES
 
@@ -23,18 +25,23 @@ _HEARTBEATS = 10.0
 _EAGER = 1.0
 """The same while a node with an APNode has not been heard yet, for as long as an agent takes to come up."""
 _EAGER_FOR = 30.0
+_OPTIONAL = 10.0
+"""Seconds between looks for KubeVirt where it is not installed."""
+KUBEVIRTS = Resource("kubevirt.io/v1", "kubevirts")
 
 
 class Watches:
     """Feeds a Fleet."""
 
-    def __init__(self, fleet: Fleet, client: Client, namespace: str, silence: float) -> None:
+    def __init__(self, fleet: Fleet, client: Client, events: EventPoster, namespace: str, silence: float) -> None:
         self._fleet = fleet
         self._client = client
+        self._events = events
         self._leases = LEASES.within(namespace)
         self._silence = silence
         self._stamps: dict[str, tuple[str, float]] = {}
-        self._synced = {resource: asyncio.Event() for resource in (NODES, APNODES, NAMESPACES, PODS)}
+        self._synced = {resource: asyncio.Event() for resource in (NODES, APNODES, NAMESPACES, PODS, KUBEVIRTS)}
+        self._kubevirts: dict[str, Document] = {}
 
     async def run(self) -> None:
         """Follow everything until cancelled."""
@@ -44,6 +51,7 @@ class Watches:
             group.create_task(self._follow(APNODES, fleet.observe_apnode, fleet.forget_apnode))
             group.create_task(self._follow(NAMESPACES, fleet.observe_namespace, fleet.forget_namespace))
             group.create_task(self._follow_pods())
+            group.create_task(self._follow_kubevirt())
             group.create_task(self._listen())
 
     async def complete(self) -> None:
@@ -71,6 +79,36 @@ class Watches:
                 self._fleet.forget_pod(change.object)
             else:
                 self._fleet.observe_pod(change.object)
+
+    async def _follow_kubevirt(self) -> None:
+        """Follow KubeVirt's configuration where KubeVirt is installed, and look for it now and then where not."""
+        while not await self._served(KUBEVIRTS):
+            self._synced[KUBEVIRTS].set()
+            await asyncio.sleep(_OPTIONAL)
+        async for change in follow(self._client, KUBEVIRTS):
+            if not change.synced:
+                uid = change.object["metadata"]["uid"]
+                self._kubevirts.pop(uid, None)
+                if not change.deleted:
+                    self._kubevirts[uid] = change.object
+            if change.synced or self._synced[KUBEVIRTS].is_set():
+                await self._guard()
+                self._synced[KUBEVIRTS].set()
+
+    async def _served(self, resource: Resource) -> bool:
+        """Tell whether the API server knows the resource; no answer counts as yes, so that it is waited for."""
+        try:
+            await self._client.listing(resource, limit="1")
+        except ApiError as error:
+            return not error.not_found
+        return True
+
+    async def _guard(self) -> None:
+        refusal = refusal_of(self._kubevirts.values())
+        if self._fleet.set_guard(refusal) and refusal is not None:
+            _LOG.error("nothing is provisioned: %s", refusal)
+            about = {"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", **next(iter(self._kubevirts.values()))}
+            await self._events.post(about, "Warning", refusal.reason, str(refusal))
 
     async def _listen(self) -> None:
         """Note which agents live. Clocks differ, so a stamp counts by how long it stands still by ours."""

@@ -8,7 +8,7 @@ from vfio_ap.errors import Refusal
 from vfio_ap.fleet import Desired, HeldMdev, MatrixView, NodeView, Placement
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
-from vfio_ap.placement import desired_mdevs, standing
+from vfio_ap.placement import Group, desired_mdevs, standing, standings
 from vfio_ap.summary import summarise
 
 CONFIG = Matrix(IdSet.of(5, 6), IdSet.of(4, 171))
@@ -123,3 +123,28 @@ def test_words_for_refused_nowhere_and_deleting_in_use():
     leaving = dataclasses.replace(EVERYWHERE, deleting=True)
     used = summary(leaving, holding(dataclasses.replace(READY, in_use=True)))
     assert (used.state, used.used_by, used.conditions[1].reason) == ("Deleting (InUse)", "n1", "DeletingInUse")
+
+
+GUARD = Refusal("KubeVirtUnsafe", "KubeVirt", "virt-handler would delete the devices", "patch it")
+
+
+def test_under_a_guard_nothing_is_made_or_changed_and_nothing_goes():
+    edited = dataclasses.replace(EVERYWHERE, matrix=WIDER)
+    assert desired_mdevs(NODE, [EVERYWHERE], {}, {}, GUARD) == ()
+    assert desired_mdevs(holding(), [edited], {}, {}, GUARD) == (HELD,)
+    assert desired_mdevs(NODE, [ON_DEMAND], {}, {"pay": {"n1"}}, GUARD) == ()
+
+
+def test_under_a_guard_no_node_is_available_and_the_reason_has_the_remedy():
+    found, available = standings(ON_DEMAND, None, [], [Group(NODE, ("n1", "n2"))], GUARD)
+    assert available == 0
+    assert [item.node for item in found] == ["n1", "n2"]
+    assert "patch it" in found[0].message
+    assert summarise(ON_DEMAND, None, found, available).state == "Pending (KubeVirtUnsafe)"
+    own = standings(ON_DEMAND, REFUSAL, [], [Group(NODE, ("n1",))], GUARD)[0]
+    assert own[0].reason == "Overlap"
+
+
+def test_nodes_that_are_alike_are_counted_without_being_listed():
+    found, available = standings(ON_DEMAND, None, [holding()], [Group(NODE, ("n2", "n3"))])
+    assert ([item.node for item in found], available) == (["n1"], 2)

@@ -1,0 +1,82 @@
+"""Nothing is provisioned beside a KubeVirt that would delete it, hand it out, or fail late."""
+
+import json
+import re
+
+import pytest
+
+from vfio_ap_operator.guards.kubevirt import OVERRIDE, refusal_of
+
+SAFE = {
+    "mediatedDevicesConfiguration": {"enabled": False},
+    "developerConfiguration": {"featureGates": ["Sidecar", "ReservedOverheadMemlock", "Other"]},
+}
+BY_TYPE = {"mdevNameSelector": "VFIO_AP_Passthrough_Device", "resourceName": "x/ap"}
+KEPT = {"mdevNameSelector": "VFIO AP Passthrough Device", "resourceName": "x/ap", "externalResourceProvider": True}
+
+
+def kubevirt(configuration, **annotations):
+    metadata = {"name": "kubevirt", "namespace": "kubevirt", "annotations": annotations}
+    return {"metadata": metadata, "spec": {"configuration": configuration}}
+
+
+def merged(base, patch):
+    """RFC 7386, as kubectl patch --type=merge does it."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(base) if isinstance(base, dict) else {}
+    for key, value in patch.items():
+        result[key] = merged(result.get(key), value)
+    return result
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        SAFE,
+        {**SAFE, "mediatedDevicesConfiguration": {}, "permittedHostDevices": {"mediatedDevices": [KEPT]}},
+        {
+            "developerConfiguration": {
+                "featureGates": ["Sidecar", "ReservedOverheadMemlock", "DisableMDEVConfiguration"]
+            }
+        },
+    ],
+)
+def test_a_safe_one_is_no_obstacle(configuration):
+    assert refusal_of([kubevirt(configuration)]) is None
+
+
+@pytest.mark.parametrize(
+    ("configuration", "word"),
+    [
+        ({}, "would delete the devices"),
+        ({**SAFE, "mediatedDevicesConfiguration": {"enabled": True}}, "would delete the devices"),
+        ({**SAFE, "developerConfiguration": {"featureGates": ["Sidecar"]}}, "ReservedOverheadMemlock are off"),
+        ({**SAFE, "permittedHostDevices": {"mediatedDevices": [BY_TYPE, KEPT]}}, "by type"),
+    ],
+)
+def test_the_patch_in_the_message_mends_it(configuration, word):
+    document = kubevirt(configuration)
+    refusal = refusal_of([document])
+    assert refusal is not None
+    assert word in refusal.message
+    command = re.fullmatch(r"kubectl patch kubevirt kubevirt -n kubevirt --type=merge -p '(.*)'", refusal.remedy)
+    assert refusal_of([merged(document, json.loads(command[1]))]) is None
+
+
+def test_other_gates_and_devices_survive_the_patch():
+    other = {"mdevNameSelector": "NVIDIA A", "resourceName": "x/gpu"}
+    document = kubevirt(
+        {
+            "developerConfiguration": {"featureGates": ["Mine"]},
+            "permittedHostDevices": {"mediatedDevices": [BY_TYPE, other]},
+        }
+    )
+    patch = json.loads(refusal_of([document]).remedy.split("'")[1])["spec"]["configuration"]
+    assert patch["developerConfiguration"]["featureGates"] == ["Mine", "Sidecar", "ReservedOverheadMemlock"]
+    assert patch["permittedHostDevices"]["mediatedDevices"] == [other]
+
+
+def test_the_check_can_be_overridden_and_no_kubevirt_is_no_danger():
+    assert refusal_of([kubevirt({}, **{OVERRIDE: "true"})]) is None
+    assert refusal_of([]) is None
