@@ -9,6 +9,7 @@ from vfio_ap_sim.kubevirt import movestate, vmistatus
 from vfio_ap_sim.kubevirt.api import NODE_NAME, Document
 from vfio_ap_sim.kubevirt.launcher import LauncherDiedError, VirtLauncher
 from vfio_ap_sim.kubevirt.libvirterror import SyncError
+from vfio_ap_sim.kubevirt.memlock import may_lock_memory
 from vfio_ap_sim.kubevirt.moves import Say
 
 
@@ -74,13 +75,3 @@ class GuestController:
             await self._say(vmi, "Normal", "Stopped", "The VirtualMachineInstance was shut down.")
         elif vmistatus.phase(vmi) == "Scheduled":
             vmistatus.set_phase(vmi, "Failed")
-
-
-def may_lock_memory(vmi: Document) -> bool:
-    """Tell whether virt-handler raises what the guest's processes may lock (kvm/runtime.go:AdjustResources)."""
-    domain = vmi["spec"]["domain"]
-    devices = domain.get("devices", {})
-    reserved = domain.get("memory", {}).get("reservedOverhead", {})
-    vfio = bool(devices.get("hostDevices") or devices.get("gpus"))
-    sriov = any("sriov" in interface for interface in devices.get("interfaces", ()))
-    return vfio or sriov or reserved.get("memLock") == "Required"

@@ -61,7 +61,7 @@ class VirtHandler:
         self._admin = admin
         self._kubelet = kubelet
         address = node.kubelet.knobs.address
-        self._source = SourceController(node.name, peer, self.poke, self._say, self.knobs)
+        self._source = SourceController(node.name, peer, self.poke, self._say)
         self._target = TargetController(node.name, address, self._say)
         self._guests = GuestController(node.name, self._say)
         self._host: HostOps = InProcessHost(node.control.kernel, comm="virt-handler")

@@ -122,7 +122,7 @@ class VirtLauncher:
     async def migrate(self, target: VirtLauncher, *, raised: bool, post_copy: bool) -> None:
         """Move the guest to ``target``, which may be cancelled until its memory is there. Raises LibvirtError.
 
-        ``raised``: what the target's processes may lock was raised there.
+        ``raised``: the VMI is one for which virt-handler raises what may be locked.
         """
         found = domains.parse(self.xml)
         kernel = self._node.control.kernel
@@ -133,7 +133,7 @@ class VirtLauncher:
             migratable=not kernel.profile.migratable_file or all(known[m.uuid].migratable for m in found.mdevs),
             post_copy=post_copy,
         )
-        qemu.admit(found, target._room(raised))
+        qemu.admit(found, target._room(raised and target._knobs.raise_memlock_on_target))
         started = now()
         await asyncio.sleep(self._knobs.copy_time)
         if found.mdevs:

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from vfio_ap_sim.kubevirt import movestate
 from vfio_ap_sim.kubevirt.api import Document, key
-from vfio_ap_sim.kubevirt.knobs import Knobs
 from vfio_ap_sim.kubevirt.launcher import LauncherDiedError, VirtLauncher
 from vfio_ap_sim.kubevirt.libvirterror import LibvirtError, SyncError
+from vfio_ap_sim.kubevirt.memlock import may_lock_memory
 
 
 class Say(Protocol):
@@ -43,7 +43,6 @@ class SourceController:
         peer: Callable[[str], Peer | None],
         poke: Callable[[tuple[str, str]], None],
         say: Say,
-        knobs: Knobs,
     ) -> None:
         """Prepare.
 
@@ -52,13 +51,11 @@ class SourceController:
             peer: another node's virt-handler by the node's name.
             poke: has this node look at a VMI again.
             say: posts Events.
-            knobs: times and limits.
         """
         self._node = node
         self._peer = peer
         self._poke = poke
         self._say = say
-        self._knobs = knobs
         self._moves: dict[str, asyncio.Task[None]] = {}
         """By the uid of the migration."""
 
@@ -96,7 +93,7 @@ class SourceController:
         if target is None:
             return
         post_copy = bool(move.get("migrationConfiguration", {}).get("allowPostCopy"))
-        work = launcher.migrate(target, raised=self._knobs.raise_memlock_on_target, post_copy=post_copy)
+        work = launcher.migrate(target, raised=may_lock_memory(vmi), post_copy=post_copy)
         task = asyncio.create_task(work)
         name = key(vmi)
 

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from vfio_ap_agent.plugin import Grant, PluginSet
@@ -150,6 +153,18 @@ class Site:
         finally:
             await changes.aclose()
         raise AssertionError("a followed collection does not end")
+
+    @contextmanager
+    def knobs(self, **changes: Any) -> Iterator[None]:
+        """Turn knobs of all nodes, for VMs that boot meanwhile."""
+        usual = {handler: handler.knobs for handler in self.kubevirt.handlers.values()}
+        for handler in usual:
+            handler.knobs = replace(handler.knobs, **changes)
+        try:
+            yield
+        finally:
+            for handler, knobs in usual.items():
+                handler.knobs = knobs
 
     def guests(self) -> dict[str, list[str]]:
         """Return the guests that the nodes' kernels have."""

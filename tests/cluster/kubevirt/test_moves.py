@@ -2,7 +2,6 @@
 
 import pytest
 
-from vfio_ap_sim.kubevirt import Knobs
 from vfio_ap_sim.kubevirt.api import VMIMS, VMIS
 
 from .site import SPACE, move, vmi, with_device
@@ -90,6 +89,18 @@ async def test_a_target_whose_kernel_refuses_the_queues_gives_the_guest_back(sit
     assert site.users(device) == {"kv1": "default_unbound", "kv2": None}
 
 
+async def test_a_target_that_may_not_lock_memory_in_time_is_refused(site):
+    device = site.device("unlocked")
+    site.make(device, "kv1", "kv2")
+    await site.advertise(device, "kv1")
+    with site.knobs(raise_memlock_on_target=False):
+        await site.boot(with_device("unlocked", device))
+        await site.advertise(device, "kv2")
+        state = await site.migrate("unlocked", until="Failed")
+    assert "cannot limit locked memory to 1207959552: Operation not permitted" in state["failureReason"]
+    assert site.users(device) == {"kv1": "default_unlocked", "kv2": None}
+
+
 async def test_post_copy_is_refused(site):
     device = site.device("post-copy")
     site.make(device, "kv1", "kv2")
@@ -115,17 +126,10 @@ async def test_post_copy_is_refused(site):
 
 
 async def test_an_aborted_migration_leaves_the_guest_where_it_was(site):
-    handlers = site.kubevirt.handlers.values()
-    usual = {handler: handler.knobs for handler in handlers}
-    for handler in handlers:
-        handler.knobs = Knobs(copy_time=3600)
-    try:
+    with site.knobs(copy_time=3600):
         source = await site.boot(vmi("aborted"))
         await site.migrate("aborted", until="Running")
         await site.cluster.plane.kubectl("delete", "vmim", "move-aborted")
-    finally:
-        for handler, knobs in usual.items():
-            handler.knobs = knobs
     found = await site.vmi("aborted", lambda d: d["status"]["migrationState"].get("failed"), "aborted")
     state = found["status"]["migrationState"]
     assert (state["failureReason"], state["abortStatus"]) == ("Live migration aborted ", "Succeeded")
