@@ -16,6 +16,7 @@ _PROGRAMS = Path(sys.executable).parent
 IMAGE_MAP: Mapping[str, Sequence[str]] = {
     "vfio-ap-operator": [str(_PROGRAMS / "vfio-ap-operator")],
     "vfio-ap-agent": [str(_PROGRAMS / "vfio-ap-agent")],
+    "vfio-ap-hook": [str(_PROGRAMS / "vfio-ap-hook")],
 }
 """The product's images and the local programs that stand for them."""
 
@@ -57,6 +58,7 @@ class SimNode:
                 "VFIO_AP_LOCK_FILE": str(folder / "s390apconfig.lock"),
                 "VFIO_AP_KUBELET_DIR": str(folder / "device-plugins"),
                 "HOOK_SOCKET_DIR": "{mount:/var/run/kubevirt-hooks}",
+                "HOLD_FILE": "{mount:/etc/vfio-ap/hold}/annotations",
             },
             knobs=Knobs(status_period=1.0, first_backoff=0.5, address=address),
         )

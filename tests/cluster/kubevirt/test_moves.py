@@ -1,5 +1,7 @@
 """Guests move, by a migration or a drain, and what stops them says so in KubeVirt's status."""
 
+import json
+
 import pytest
 
 from vfio_ap_sim.kubevirt.api import VMIMS, VMIS
@@ -46,6 +48,22 @@ async def test_a_device_goes_with_its_guest_and_comes_back(site):
     await site.cluster.plane.kubectl("delete", "vmim", "move-travels")
     await site.migrate("travels")
     assert site.users(device) == {"kv1": "default_travels", "kv2": None}
+
+
+async def test_the_products_own_sidecar_gives_a_guest_its_device(site):
+    device = site.device("payments")
+    site.make(device, "kv1", "kv2")
+    await site.advertise(device, "kv1")
+    document = with_device("ledger", device)
+    document["metadata"]["annotations"] = {
+        "ap.s390x.io/uuid": device.uuid,
+        "hooks.kubevirt.io/hookSidecars": json.dumps([{"image": "vfio-ap-hook:v1", "args": ["serve"]}]),
+    }
+    await site.boot(document)
+    assert site.users(device) == {"kv1": "default_ledger", "kv2": None}
+    await site.advertise(device, "kv2")
+    await site.migrate("ledger")
+    assert site.users(device) == {"kv1": None, "kv2": "default_ledger"}
 
 
 async def test_a_kernel_that_cannot_migrate_keeps_its_guest(site):
