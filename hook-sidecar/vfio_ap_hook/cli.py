@@ -57,13 +57,13 @@ def _serve(folder: str, version: str | None) -> int:
 
     from vfio_ap_hook.callbacks import VERSIONS, Callbacks
     from vfio_ap_hook.listener import listening
-    from vfio_ap_hook.server import MAX_CLIENTS, Server, stop_signals
+    from vfio_ap_hook.server import Server, stop_signals
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("hpack").setLevel(logging.WARNING)
     callbacks = Callbacks([version] if version else VERSIONS)
     try:
-        with stop_signals() as stopped, listening(folder, MAX_CLIENTS) as listener:
+        with stop_signals() as stopped, listening(folder) as listener:
             server = Server(listener, callbacks.call)
             logging.info("listening in %s", folder)
             server.run(stopped, lambda: callbacks.over)

@@ -31,6 +31,8 @@ MAX_MESSAGE: Final = 4 << 20
 """Bytes of the largest request, and of all that one client has under way; what gRPC for Go allows by default."""
 MAX_STREAMS: Final = 4
 MAX_HEADERS: Final = 16 << 10
+MAX_QUIET: Final = 64 << 10
+"""Bytes that may come without an event, more than any frame we allow; h2 waits for 16 MiB if a frame says so."""
 _PREFIX: Final = 5
 """Bytes before each message: whether it is compressed, and its length."""
 
@@ -53,6 +55,7 @@ class GrpcConnection:
         self.open = True
         """False once the client has gone or broke the protocol: send what is left, then hang up."""
         self._call = call
+        self._quiet = 0
         self._requests: dict[int, _Request] = {}
         self._replies: dict[int, bytes] = {}
         """What the client's flow control has not let through yet."""
@@ -73,6 +76,9 @@ class GrpcConnection:
             return
         try:
             events = self._h2.receive_data(data)
+            self._quiet = 0 if events else self._quiet + len(data)
+            if self._quiet > MAX_QUIET:
+                raise ProtocolError("a frame without end")
             given_up = {event.stream_id for event in events if isinstance(event, StreamReset)}
             for event in events:
                 if getattr(event, "stream_id", None) not in given_up or isinstance(event, StreamReset):

@@ -96,12 +96,14 @@ class _Domain:
 def _read(xml: bytes) -> _Domain:
     if len(xml) > MAX_BYTES:
         raise RefusedError(f"the domain XML is larger than {MAX_BYTES} bytes", Code.RESOURCE_EXHAUSTED)
+    if b"\0" in xml:  # expat reads UTF-16, whatever it is told, if there is a byte order mark
+        raise RefusedError("the domain XML has a zero byte", Code.INVALID_ARGUMENT)
     found, path = _Domain(), list[str]()
     parser = expat.ParserCreate("UTF-8", " ")
 
-    def declaration(_version: str, encoding: str | None, _standalone: int) -> None:
-        if encoding is not None and encoding.upper() != "UTF-8":
-            raise RefusedError(f"the domain XML must be UTF-8, not {encoding!a}")
+    def declaration(version: str, encoding: str | None, _standalone: int) -> None:
+        if version != "1.0" or (encoding or "UTF-8").upper() != "UTF-8":
+            raise RefusedError(f"the domain XML must be XML 1.0 in UTF-8, not {version[:20]!a} in {encoding!a}")
 
     def doctype(*_: object) -> None:
         raise RefusedError("the domain XML has a document type declaration")

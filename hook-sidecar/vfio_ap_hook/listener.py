@@ -7,12 +7,16 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Final
 
 from vfio_ap_hook.paths import SOCKET_NAME, socket_address
 
+BACKLOG: Final = 64
+"""Clients that may be waiting; one more would be turned away with EAGAIN."""
+
 
 @contextmanager
-def listening(folder: str, backlog: int) -> Iterator[socket.socket]:
+def listening(folder: str) -> Iterator[socket.socket]:
     """Listen on the hook socket; call this when all is ready, for virt-launcher waits one second for an answer.
 
     Every user may connect: virt-launcher may be root or not, and only its container and ours see the folder. The
@@ -30,7 +34,7 @@ def listening(folder: str, backlog: int) -> Iterator[socket.socket]:
         ours = os.lstat(address).st_ino
         try:
             listener.setblocking(False)
-            listener.listen(backlog)
+            listener.listen(BACKLOG)
             yield listener
         finally:
             with suppress(FileNotFoundError):
