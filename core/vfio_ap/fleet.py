@@ -82,6 +82,16 @@ class HeldMdev:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """What of an adapter matters to a move."""
+
+    type: str
+    """``CEX8C``."""
+    functions: int | None
+    """``ap_functions`` of the card (1.5); None when the node has not said."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """One node with an AP bus: its APNode and what its Node says."""
 
@@ -95,6 +105,10 @@ class NodeView:
     max_domain: int | None = None
     present: Matrix = Matrix()
     """Adapters and usage domains that the machine gives this node."""
+    cards: Mapping[int, Card] = field(default_factory=dict)
+    """Its adapters' hardware, by id."""
+    live: str = "unknown"
+    """What its kernel can do of live migration: ``no``, ``v1``, ``v4`` or ``unknown``."""
     desired: tuple[Desired, ...] = ()
     """What its spec says now."""
     mdevs: Mapping[str, HeldMdev] = field(default_factory=dict)

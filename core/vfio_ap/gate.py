@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vfio_ap.compat import refusal_of_move
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet import MatrixView, NodeView
 from vfio_ap.placement import Standing, standing
@@ -84,6 +85,8 @@ class GatePlan:
     """Namespace and name of the VM that has the matrix, empty when none has."""
     actions: tuple[Lift | Release, ...] = ()
     waits: tuple[Wait, ...] = ()
+    source: PodView | None = None
+    """The pod that the VM runs in, when it has one and is not being moved."""
 
 
 def plan_gate(
@@ -111,7 +114,8 @@ def plan_gate(
                 actions.append(outcome)
             case Wait():
                 waits.append(outcome)
-    return GatePlan(frozenset(needed), mine[0].vm_name, tuple(actions), tuple(waits))
+    still = mine[0] if len(mine) == 1 and mine[0].node else None
+    return GatePlan(frozenset(needed), mine[0].vm_name, tuple(actions), tuple(waits), still)
 
 
 def _taken(matrix: MatrixView, first: PodView) -> Refusal:
@@ -143,31 +147,31 @@ def _place(
     """Choose the nodes to prepare for a pod that has none, and decide whether it may go to one of them."""
     if refusal is not None:
         return set(), Wait(pod, refusal)
-    candidates, reasons = _candidates(matrix, pod, placed, nodes)
-    if not candidates:
+    fit, reasons = candidates(matrix, pod, placed, nodes)
+    if not fit:
         return set(), Wait(pod, _nowhere(matrix, reasons))
-    best = candidates[0]
+    best = fit[0]
     if pod.gated:
         found = _stand(matrix, None, best)
         if found.state == "Ready":
             return {best.name}, Lift(pod, best.name if pod.target else "")
         return {best.name}, Wait(pod, _not_ready(best.name, found))
     # Let go and not placed yet. What was prepared stays; where the scheduler found no room, one more node is.
-    prepared = {node.name for node in candidates if any(item.matrix == matrix.name for item in node.desired)}
-    further = next((node.name for node in candidates if node.name not in prepared), None)
+    prepared = {node.name for node in fit if any(item.matrix == matrix.name for item in node.desired)}
+    further = next((node.name for node in fit if node.name not in prepared), None)
     if further is not None and (pod.unschedulable or not prepared):
         prepared.add(further)
     return prepared, None
 
 
-def _candidates(
+def candidates(
     matrix: MatrixView, pod: PodView, placed: set[str], nodes: Mapping[str, NodeView]
 ) -> tuple[list[NodeView], list[str]]:
     """Return nodes that could take the pod, the best first, and why the others cannot."""
     fit: list[tuple[tuple[bool, str], NodeView]] = []
     reasons: list[str] = []
     for name, node in sorted(nodes.items()):
-        why = _excluded(matrix, pod, placed, node)
+        why = _excluded(matrix, pod, node) or (_immovable(matrix, placed, node, nodes) if pod.target else "")
         if why:
             reasons.append(f"{name}: {why}")
             continue
@@ -176,11 +180,22 @@ def _candidates(
     return [node for _, node in fit], reasons
 
 
-def _excluded(matrix: MatrixView, pod: PodView, placed: set[str], node: NodeView) -> str:
+def _immovable(matrix: MatrixView, placed: set[str], node: NodeView, nodes: Mapping[str, NodeView]) -> str:
+    """Return why a guest that runs on the placed nodes cannot move to this one."""
+    if node.name in placed:
+        return "the VM runs there now"
+    for name in sorted(placed):
+        source = nodes.get(name)
+        if source is None:
+            return f"node {name}, where the VM runs, is not known"
+        if refusal := refusal_of_move(matrix.matrix, source, node):
+            return str(refusal)
+    return ""
+
+
+def _excluded(matrix: MatrixView, pod: PodView, node: NodeView) -> str:
     if not matrix.selects(node.labels):
         return "spec.nodeSelector of the matrix excludes it"
-    if pod.target and node.name in placed:
-        return "the VM runs there now"
     if not node.alive:
         return "the node or its agent does not answer"
     for found in (node.limit_exceeded(matrix.matrix), node.absent(matrix.matrix)):

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vfio_ap.errors import Refusal
+from vfio_ap.evacuation import VmView
 from vfio_ap.fleet import MatrixView, NodeView, Placement
 from vfio_ap.gate import GatePlan, PodView
 from vfio_ap.placement import Group
 from vfio_ap.scheduling import Taint
-from vfio_ap_operator import pods, views
+from vfio_ap_operator import pods, views, vms
 from vfio_ap_operator.index import Index
 from vfio_ap_operator.settings import USE_LABEL
 
@@ -66,6 +67,8 @@ class Fleet:
         """Why nothing may be provisioned now."""
         self.pods: dict[str, dict[str, PodView]] = {}
         """By matrix and UID, the pods that ask for it and have not ended."""
+        self.vms: dict[str, VmView] = {}
+        """By UID, running VMs with a matrix."""
         self.gates: dict[str, GatePlan] = {}
         """By matrix, what was last decided for its pods."""
         self.dirty_matrices: set[str] = set()
@@ -148,6 +151,22 @@ class Fleet:
             if not self.pods[matrix]:
                 del self.pods[matrix]
             self._pods_changed(matrix)
+
+    def observe_vm(self, document: dict[str, Any]) -> None:
+        """Take in a VMI with a matrix as it is now."""
+        uid, view = document["metadata"]["uid"], vms.vm_view(document)
+        before = self.vms.pop(uid, None)
+        if view is not None:
+            self.vms[uid] = view
+        if view != before:
+            for known in (before, view):
+                if known is not None:
+                    self._pods_changed(known.matrix)
+
+    def forget_vm(self, document: dict[str, Any]) -> None:
+        """Drop a VMI that is gone."""
+        if known := self.vms.pop(document["metadata"]["uid"], None):
+            self._pods_changed(known.matrix)
 
     def decide_gate(self, matrix: str, plan: GatePlan) -> None:
         """Note what was decided for a matrix's pods; nodes that are needed anew or no more are dirty."""
@@ -296,7 +315,7 @@ class Fleet:
         touched = {item.matrix for view in (old, new) for item in view.desired} | (
             old.allocatable ^ new.allocatable
         )
-        if old.taints != new.taints:
+        if (old.taints, old.cards, old.live) != (new.taints, new.cards, new.live):
             touched |= self.pods.keys()
         uuids = old.mdevs.keys() | new.mdevs.keys()
         changed = {uuid for uuid in uuids if old.mdevs.get(uuid) != new.mdevs.get(uuid)}

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from vfio_ap.conflicts import refusal_of
+from vfio_ap.evacuation import plan_evacuation
 from vfio_ap.fleet import MatrixView
 from vfio_ap.gate import GatePlan, plan_gate
 from vfio_ap.placement import Standing, desired_mdevs, standings
@@ -24,6 +25,7 @@ from vfio_ap_api import apmatrix, apnode
 from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Resource
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_operator import documents
+from vfio_ap_operator.evacuator import Evacuator
 from vfio_ap_operator.fleet import Fleet, MatrixRecord
 from vfio_ap_operator.gatekeeper import Gatekeeper
 from vfio_ap_operator.settings import FINALIZER
@@ -47,6 +49,7 @@ class Reconciler:
         self._client = client
         self._events = events
         self._gates = Gatekeeper(fleet, client, events)
+        self._evacuator = Evacuator(fleet, client, events)
         self._slots = asyncio.Semaphore(_WRITERS)
         self.passes = 0
         """Completed passes; the health endpoint shows it."""
@@ -73,6 +76,7 @@ class Reconciler:
         namespaces, fleet.dirty_namespaces = fleet.dirty_namespaces & fleet.namespaces.keys(), set()
         await self._each(namespaces, self._label_namespace, fleet.dirty_namespaces)
         await self._each(fleet.gates.keys() & matrices, self._gates.act, fleet.dirty_matrices)
+        await self._each(self._evacuator.moves & matrices, self._evacuator.act, fleet.dirty_matrices)
         await self._each(matrices & fleet.matrices.keys(), self._report, fleet.dirty_matrices)
 
     async def _each(self, names: Iterable[str], action: Callable[[str], Awaitable[None]], again: set[str]) -> None:
@@ -128,7 +132,13 @@ class Reconciler:
         pods = fleet.pods.get(name, {}).values()
         refusal = fleet.refusals.get(name) or fleet.guard
         plan = plan_gate(fleet.matrices[name].view, refusal, pods, fleet.views)
+        vm = fleet.vms.get(plan.source.owner) if plan.source is not None else None
+        step = None
+        if vm is not None and vm.evacuating and refusal is None and plan.source is not None:
+            step = plan_evacuation(fleet.matrices[name].view, vm, plan.source, fleet.views)
+            plan = dataclasses.replace(plan, nodes=plan.nodes | step.prepare)
         fleet.decide_gate(name, plan)
+        self._evacuator.decide(name, vm, step)
 
     def _placed(self, view: MatrixView) -> bool:
         """Tell whether a node has the matrix in its spec or a device of ours for it in its status."""

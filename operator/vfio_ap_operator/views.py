@@ -5,12 +5,13 @@ A document that does not make sense becomes a view that says so. Nothing here ra
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from pydantic import ValidationError
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.fleet import Desired, HeldMdev, MatrixView, NodeView, Placement, ids_from_text
+from vfio_ap.fleet import Card, Desired, HeldMdev, MatrixView, NodeView, Placement, ids_from_text
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 from vfio_ap.scheduling import Taint
@@ -86,12 +87,23 @@ def node_view(
         alive=ready,
         max_adapter=status.kernel.max_adapter,
         max_domain=status.kernel.max_domain,
+        cards={a.id: _card(a.type, a.functions) for a in status.adapters},
+        live=status.kernel.live_migration,
         present=Matrix(IdSet.from_ids(_adapter_ids(status.adapters)), usage, _ids(status.control_domains)),
         desired=_desired(document),
         mdevs={mdev.uuid: _mdev(mdev) for mdev in status.mdevs},
         current=status.observed_generation == int(document["metadata"].get("generation", 0)),
         allocatable=allocatable,
     )
+
+
+@functools.cache
+def _card(kind: str, functions: str) -> Card:
+    """Return an adapter's hardware; one object for all that are alike, since a thousand nodes have few kinds."""
+    try:
+        return Card(kind, int(functions, 16) if functions else None)
+    except ValueError:
+        return Card(kind, None)
 
 
 def _adapter_ids(adapters: list[Adapter]) -> list[int]:

@@ -28,6 +28,7 @@ _EAGER_FOR = 30.0
 _OPTIONAL = 10.0
 """Seconds between looks for KubeVirt where it is not installed."""
 KUBEVIRTS = Resource("kubevirt.io/v1", "kubevirts")
+VMIS = Resource("kubevirt.io/v1", "virtualmachineinstances")
 
 
 class Watches:
@@ -52,6 +53,7 @@ class Watches:
             group.create_task(self._follow(NAMESPACES, fleet.observe_namespace, fleet.forget_namespace))
             group.create_task(self._follow_pods())
             group.create_task(self._follow_kubevirt())
+            group.create_task(self._follow_vms())
             group.create_task(self._listen())
 
     async def complete(self) -> None:
@@ -82,9 +84,9 @@ class Watches:
 
     async def _follow_kubevirt(self) -> None:
         """Follow KubeVirt's configuration where KubeVirt is installed, and look for it now and then where not."""
-        while not await self._served(KUBEVIRTS):
+        if not await self._served(KUBEVIRTS):
             self._synced[KUBEVIRTS].set()
-            await asyncio.sleep(_OPTIONAL)
+            await self._until_served(KUBEVIRTS)
         async for change in follow(self._client, KUBEVIRTS):
             if not change.synced:
                 uid = change.object["metadata"]["uid"]
@@ -94,6 +96,20 @@ class Watches:
             if change.synced or self._synced[KUBEVIRTS].is_set():
                 await self._guard()
                 self._synced[KUBEVIRTS].set()
+
+    async def _follow_vms(self) -> None:
+        """Follow the VMIs with a matrix, by the label that admission writes, where KubeVirt is installed."""
+        await self._until_served(VMIS)
+        async for change in follow(self._client, VMIS, labelSelector=MATRIX_LABEL):
+            if change.deleted:
+                self._fleet.forget_vm(change.object)
+            elif not change.synced:
+                self._fleet.observe_vm(change.object)
+
+    async def _until_served(self, resource: Resource) -> None:
+        """Return once the API server knows the resource."""
+        while not await self._served(resource):  # noqa: ASYNC110 - the API server is asked, nobody tells
+            await asyncio.sleep(_OPTIONAL)
 
     async def _served(self, resource: Resource) -> bool:
         """Tell whether the API server knows the resource; no answer counts as yes, so that it is waited for."""

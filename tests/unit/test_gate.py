@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import Desired, HeldMdev, MatrixView, NodeView
+from vfio_ap.fleet import Card, Desired, HeldMdev, MatrixView, NodeView
 from vfio_ap.gate import GatePlan, Lift, PodView, Release, plan_gate
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
@@ -21,7 +21,14 @@ RUNNING = dataclasses.replace(POD, gated=False, node="n1")
 
 def node(name, **more):
     base = NodeView(
-        name, {"kubernetes.io/hostname": name}, alive=True, max_adapter=255, max_domain=255, present=EVERY
+        name,
+        {"kubernetes.io/hostname": name},
+        alive=True,
+        max_adapter=255,
+        max_domain=255,
+        present=EVERY,
+        cards={5: Card("CEX8C", 0x93800000)},
+        live="v4",
     )
     return dataclasses.replace(base, **more)
 
@@ -127,3 +134,21 @@ def test_a_refused_matrix_is_prepared_nowhere_and_its_pod_hears_why():
     found = plan(POD, nodes=[node("n1")], refusal=refusal)
     assert found.nodes == frozenset()
     assert found.waits[0].refusal is refusal
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"live": "no"}, "LIVE is no"),
+        ({"cards": {5: Card("CEX8P", 0x87800000)}}, "mode: CCA on n1, EP11 on n2"),
+        ({"cards": {}}, "not known"),
+    ],
+)
+def test_a_target_that_could_not_end_well_is_not_let_go(change, word):
+    found = plan(RUNNING, TARGET, nodes=[ready("n1"), ready("n2", **change)])
+    assert found.actions == ()
+    assert word in found.waits[0].refusal.message
+
+
+def test_a_first_boot_needs_no_kernel_that_migrates():
+    assert plan(POD, nodes=[ready("n1", live="no")]).actions == (Lift(POD),)

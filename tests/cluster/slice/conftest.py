@@ -45,7 +45,8 @@ async def cluster() -> AsyncIterator[SimCluster]:
     try:
         await found.install()
         for number in (1, 2, 3):
-            await found.add_node(f"n{number}", lpar(f"n{number}"), labels={"row": "a" if number < 3 else "b"})
+            labels = {"row": "a" if number < 3 else "b"}
+            await found.add_node(f"n{number}", lpar(f"n{number}"), labels=labels, profile="MIGv4PLUS")
         await found.plane.kubectl("create", "namespace", "bank")
         await found.reported("n1", "n2", "n3")
         yield found

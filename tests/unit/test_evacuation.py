@@ -1,0 +1,51 @@
+"""Moving a VM off a drained node, step by step, each from what is there now."""
+
+import dataclasses
+
+import pytest
+
+from vfio_ap.evacuation import VmView, plan_evacuation
+from vfio_ap.scheduling import Constraints, Taint
+
+from .test_gate import PAY, POD, node, ready
+
+VM = VmView("bank", "ledger", "vmi1", "pay", "n1", evacuating=True, migratable=True)
+SOURCE = dataclasses.replace(POD, gated=False, node="n1")
+DRAINED = ready("n1", taints=(Taint("node.kubernetes.io/unschedulable", "NoSchedule"),))
+
+
+def plan(*nodes, vm=VM, source=SOURCE):
+    return plan_evacuation(PAY, vm, source, {n.name: n for n in nodes})
+
+
+def test_first_a_target_is_prepared_and_only_then_asked_for():
+    first = plan(DRAINED, node("n2"), node("n3"))
+    assert (first.prepare, first.start) == ({"n2"}, "")
+    assert first.wait.reason == "Preparing"
+    again = plan(DRAINED, ready("n2"), node("n3"))
+    assert (again.prepare, again.start, again.wait) == ({"n2"}, "n2", None)
+
+
+def test_a_prepared_node_is_chosen_again_whatever_its_name():
+    assert plan(DRAINED, node("n2"), ready("n3")).start == "n3"
+
+
+def test_a_drained_target_is_no_target():
+    found = plan(DRAINED, ready("n2", taints=DRAINED.taints))
+    assert found.start == ""
+    assert found.wait.reason == "NoTarget"
+    assert "n2: the node has the taint" in found.wait.message
+    assert found.prepare == frozenset()
+
+
+def test_a_vm_that_kubevirt_would_not_migrate_says_why():
+    stuck = dataclasses.replace(VM, migratable=False, obstacle="InterfaceNotLiveMigratable: masquerade")
+    found = plan(DRAINED, ready("n2"), vm=stuck)
+    assert found.wait.reason == "NotMigratable"
+    assert "masquerade" in found.wait.message
+
+
+@pytest.mark.parametrize(("target", "start"), [(True, "n2"), (False, "")])
+def test_the_pin_of_an_earlier_move_does_not_count_but_the_users_own_does(target, start):
+    pinned = dataclasses.replace(SOURCE, target=target, constraints=Constraints({"kubernetes.io/hostname": "n1"}))
+    assert plan(DRAINED, ready("n2"), source=pinned).start == start
