@@ -155,6 +155,8 @@ def test_the_deepest_that_is_allowed():
     depth = MAX_DEPTH - 2
     xml = domain("<devices>" + "<a>" * depth + "</a>" * depth + "</devices>")
     assert only_inserted(xml, add_hostdev(xml, UUID))
+    with pytest.raises(RefusedError, match="nested"):
+        add_hostdev(xml.replace(b"<a></a>", b"<a><a/></a>"), UUID)
 
 
 NOISE = st.sampled_from(

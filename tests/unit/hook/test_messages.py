@@ -4,7 +4,7 @@ import json
 
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vfio_ap_hook import protobuf
@@ -70,6 +70,10 @@ def test_what_the_library_writes_is_read(protocol, source, machine, data):
 
 @settings(max_examples=400)
 @given(st.one_of(st.binary(max_size=12), st.binary(max_size=5).map(lambda junk: b"\x0a\x03xml\x12\x01v" + junk)))
+@example(b"\x8a\x80\x80\x80\x80\x00\x00")  # field 1, in a tag of six bytes
+@example(b"\x82\x80\x80\x80\x10\x00")  # a field number of 30 bits
+@example(b"\x18" + b"\xff" * 9 + b"\x01")  # the largest varint
+@example(b"\x18" + b"\xff" * 10 + b"\x01")
 def test_what_is_read_is_what_the_library_reads(protocol, wire):
     pb = protocol.v1alpha3.OnDefineDomainParams()
     try:
