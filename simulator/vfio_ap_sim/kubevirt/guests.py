@@ -20,19 +20,19 @@ class GuestController:
         self._node = node
         self._say = say
 
-    async def sync(self, vmi: Document, launcher: VirtLauncher | None, *, pod_ends: bool) -> str:
-        """Bring guest and VMI together; return why that failed, so that the caller comes again.
+    async def sync(self, vmi: Document, launcher: VirtLauncher | None, *, pod_ends: bool) -> bool:
+        """Bring guest and VMI together; tell whether that went well, or the caller is to come again.
 
         ``pod_ends``: somebody deletes the pod, whose virt-launcher then asks for a shutdown.
         """
         if not self._owns(vmi):
             if launcher is not None and launcher.left:
                 await launcher.exit()  # with its domain shut off for a migration, an orphan
-            return ""
+            return True
         if "deletionTimestamp" in vmi["metadata"] or pod_ends:
             await self._shut_down(vmi, launcher)
         elif movestate.in_progress(movestate.state(vmi)):
-            return ""  # the guest is between two nodes: neither side looks at it
+            return True  # the guest is between two nodes: neither side looks at it
         elif launcher is not None and launcher.alive:
             vmistatus.set_running(vmi)
             vmistatus.set_conditions(vmi)
@@ -42,28 +42,28 @@ class GuestController:
         elif vmistatus.phase(vmi) == "Running":
             vmistatus.set_phase(vmi, "Failed")
             await self._say(vmi, "Warning", "Stopped", "The VirtualMachineInstance crashed.")
-        return ""
+        return True
 
     def _owns(self, vmi: Document) -> bool:
         """Tell whether the guest belongs here (isVMIOwnedByNode)."""
         label = vmi["metadata"].get("labels", {}).get(NODE_NAME)
         return self._node in (label, vmi["status"].get("nodeName"))
 
-    async def _start(self, vmi: Document, launcher: VirtLauncher) -> str:
+    async def _start(self, vmi: Document, launcher: VirtLauncher) -> bool:
         try:
             await launcher.sync(vmi, raised=may_lock_memory(vmi))
         except SyncError as error:
             vmistatus.set_failure(vmi, str(error))
             await self._say(vmi, "Warning", "SyncFailed", str(error))
-            return str(error)
+            return False
         except LauncherDiedError as error:
             vmistatus.set_phase(vmi, "Failed")
             await self._say(vmi, "Warning", "SyncFailed", str(error))
-            return ""
+            return True
         await self._say(vmi, "Normal", "Created", "VirtualMachineInstance defined.")
         await self._say(vmi, "Normal", "Started", "VirtualMachineInstance started.")
         vmistatus.set_running(vmi)
-        return ""
+        return True
 
     async def _shut_down(self, vmi: Document, launcher: VirtLauncher | None) -> None:
         """End the guest and say so."""
