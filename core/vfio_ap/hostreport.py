@@ -12,7 +12,7 @@ from typing import Literal
 
 from vfio_ap.errors import Refusal
 from vfio_ap.hostview import GUEST_DRIVER, HostView, MdevView
-from vfio_ap.hostwish import HostPlan, Ours, Wish
+from vfio_ap.hostwish import HostPlan, Ours, WantedMdev, Wish
 from vfio_ap.matrix import Apqn, Matrix
 
 State = Literal["Ready", "Incomplete", "Pending", "Failed", "Leaving", "Foreign"]
@@ -55,6 +55,18 @@ def report(view: HostView, wish: Wish, ours: Ours, plan: HostPlan) -> tuple[Mdev
             note = plan.refusals.get(uuid) if leaves or mdev.leaving else None
             reports.append(_report(uuid, "", "Leaving" if leaves else "Foreign", note, mdev, Matrix()))
     return tuple(reports)
+
+
+def recorded(view: HostView, ours: Ours) -> tuple[MdevReport, ...]:
+    """Return one report per device that exists, ours judged by what we last gave them: no wish is at hand."""
+    mine = {uuid: told for uuid, told in ours.mdevs.items() if uuid in view.mdevs}
+    wanted = [WantedMdev(uuid, ours.names.get(uuid, ""), told or Matrix()) for uuid, told in mine.items()]
+    changed = {
+        uuid: Refusal("ForeignChange", uuid, f"was given {told} and was changed by somebody else")
+        for uuid, told in mine.items()
+        if told is not None and view.mdevs[uuid].matrix not in (told, None)
+    }
+    return report(view, Wish(tuple(wanted)), ours, HostPlan(refusals=changed))
 
 
 def _report(

@@ -48,6 +48,12 @@ class Ours:
     """Adapters and domains whose mask bits we cleared. Those that others cleared are never given back."""
     mdevs: Mapping[str, Matrix | None] = field(default_factory=dict)
     """UUIDs of our devices, with the configuration that we last gave each; None before the first."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Matrix of each, for people who ask when no wish is at hand."""
+
+    def legend(self) -> dict[str, str]:
+        """Return what to call each of our devices."""
+        return {uuid: self.names.get(uuid) or "ours" for uuid in self.mdevs}
 
 
 @dataclass(frozen=True, slots=True)

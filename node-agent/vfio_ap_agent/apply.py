@@ -166,7 +166,8 @@ class Applier:
             if mdev is not None and mdev.matrix is not None and mdev.matrix == wanted.get(uuid):
                 told = mdev.matrix
             mdevs[uuid] = told
-        return Ours(bits, mdevs)
+        names = {mdev.uuid: mdev.name for mdev in wish.mdevs}
+        return Ours(bits, mdevs, {u: names.get(u) or old.names.get(u, "") for u in mdevs})
 
     # -- a round
 
@@ -174,7 +175,7 @@ class Applier:
         """Carry out the steps of a plan until one fails; the next plan starts from what the host then is."""
         for step in now.plan.steps:
             try:
-                await self._carry_out(step, now.view)
+                await self._carry_out(step, now.view, wish)
             except (RefusedError, Changed, ConnectionError) as error:
                 self._failed(now, step, wish, _refusal(step, error))
                 return
@@ -203,10 +204,10 @@ class Applier:
         elif not isinstance(step, Probe):
             now.set_aside[step.uuid] = refusal
 
-    async def _carry_out(self, step: Step, view: HostView) -> None:
+    async def _carry_out(self, step: Step, view: HostView, wish: Wish) -> None:
         match step:
             case Adopt(uuid, matrix):
-                self._own(uuid, matrix, view)
+                self._own(uuid, matrix, view, wish)
             case Remove(uuid):
                 await writes.remove(self._host, step, view)
                 mdevs = {other: told for other, told in self.ours.mdevs.items() if other != uuid}
@@ -217,14 +218,14 @@ class Applier:
                 self._probed.add(apqn)
                 await writes.probe(self._host, step)
             case Create(uuid):
-                self._own(uuid, None, view)
+                self._own(uuid, None, view, wish)
                 await writes.create(self._host, step)
             case Configure(uuid, matrix):
                 await writes.configure(self._host, step)
-                self._own(uuid, matrix, view)
+                self._own(uuid, matrix, view, wish)
             case Assign(uuid, leads_to=matrix):
                 await writes.assign(self._host, step)
-                self._own(uuid, matrix, view)
+                self._own(uuid, matrix, view, wish)
 
     async def _edit_mask(self, step: EditMask, view: HostView) -> None:
         bits = self.ours.bits
@@ -248,8 +249,9 @@ class Applier:
         except TimeoutError:
             _LOG.warning("cards did not answer in time: the keys of %d queues were not sampled", len(leaving))
 
-    def _own(self, uuid: str, matrix: Matrix | None, view: HostView) -> None:
-        self._ours.put(replace(self.ours, mdevs={**self.ours.mdevs, uuid: matrix}), view.boot)
+    def _own(self, uuid: str, matrix: Matrix | None, view: HostView, wish: Wish) -> None:
+        names = {**self.ours.names, **{mdev.uuid: mdev.name for mdev in wish.mdevs if mdev.uuid == uuid}}
+        self._ours.put(Ours(self.ours.bits, {**self.ours.mdevs, uuid: matrix}, names), view.boot)
 
 
 def _refusal(step: Step, error: Exception) -> Refusal:

@@ -22,10 +22,9 @@ import yaml
 from vfio_ap import grid
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.hostdiff import changes
-from vfio_ap.hostreport import MdevReport
+from vfio_ap.hostreport import recorded
 from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import HostPlan
-from vfio_ap.matrix import Matrix
+from vfio_ap.hostwish import HostPlan, Ours
 from vfio_ap_agent import render, status
 from vfio_ap_agent.apply import Applier, Outcome
 from vfio_ap_agent.arguments import parser
@@ -87,15 +86,15 @@ async def _command(args: argparse.Namespace, desired: Desired) -> int:
             print(f"vfio-ap-agent: {render.refusal(problem)}", file=sys.stderr)
         if args.command == "inventory":
             view = await read_host(host, ours.ours.mdevs)
-            _show_inventory(args, view, samples)
+            _show_inventory(args, view, ours.ours, samples)
             return OK
         if args.command == "watch":
-            await _watch(args, host)
+            await _watch(args, host, ours.ours)
             return OK
         applier = Applier(host, ours, samples, lock_of(args))
         dry = args.command == "plan" or args.dry_run
         outcome = await (applier.inspect(desired.wish) if dry else applier.apply(desired.wish))
-        _show_outcome(args, desired, outcome, samples, dry=dry)
+        _show_outcome(args, desired, outcome, applier.ours, samples, dry=dry)
         refused = bool(outcome.plan.refusals) or outcome.problem is not None or bool(desired.problems)
         unready = not dry and any(r.state in ("Failed", "Pending", "Incomplete") for r in outcome.reports)
         return REFUSED if refused or unready else OK
@@ -103,19 +102,20 @@ async def _command(args: argparse.Namespace, desired: Desired) -> int:
         await host.close()
 
 
-def _show_inventory(args: argparse.Namespace, view: HostView, samples: Samples) -> None:
+def _show_inventory(args: argparse.Namespace, view: HostView, ours: Ours, samples: Samples) -> None:
     if args.output == "human":
-        sys.stdout.write(render.inventory(view, {}, shutil.get_terminal_size((110, 40)).columns))
-        return
-    foreign = [
-        MdevReport(m.uuid, "", "Foreign", m.matrix or Matrix(), m.guest or Matrix(), m.in_use, m.group)
-        for m in view.mdevs.values()
-    ]
-    _document(args.output, status.build(view, HostPlan(), foreign, samples))
+        _picture(view, ours)
+    else:
+        _document(args.output, status.build(view, HostPlan(), recorded(view, ours), samples))
+
+
+def _picture(view: HostView, ours: Ours) -> None:
+    sys.stdout.write(render.inventory(view, ours.legend(), shutil.get_terminal_size((110, 40)).columns))
+    sys.stdout.flush()
 
 
 def _show_outcome(
-    args: argparse.Namespace, desired: Desired, outcome: Outcome, samples: Samples, *, dry: bool
+    args: argparse.Namespace, desired: Desired, outcome: Outcome, ours: Ours, samples: Samples, *, dry: bool
 ) -> None:
     if args.output != "human":
         document = status.build(outcome.view, outcome.plan, outcome.reports, samples)
@@ -123,7 +123,6 @@ def _show_outcome(
         document["problems"] = [str(problem) for problem in _problems(desired, outcome)]
         _document(args.output, document)
         return
-    names = {mdev.uuid: mdev.name for mdev in desired.wish.mdevs}
     print(render.steps(outcome.plan.steps if dry else outcome.done, done=not dry))
     print()
     print(render.reports(outcome.reports))
@@ -131,7 +130,8 @@ def _show_outcome(
         print(f"\n{text}")
     if not dry:
         print()
-        sys.stdout.write(grid.render(outcome.view, names=names, width=shutil.get_terminal_size((110, 40)).columns))
+        width = shutil.get_terminal_size((110, 40)).columns
+        sys.stdout.write(grid.render(outcome.view, names=ours.legend(), width=width))
     for problem in _problems(desired, outcome):
         print(f"vfio-ap-agent: {render.refusal(problem)}", file=sys.stderr)
 
@@ -150,13 +150,12 @@ def _document(form: str, document: dict[str, Any]) -> None:
         sys.stdout.write(yaml.safe_dump(document, sort_keys=False))
 
 
-async def _watch(args: argparse.Namespace, host: LanedHost) -> None:
+async def _watch(args: argparse.Namespace, host: LanedHost, ours: Ours) -> None:
     """Print changes and kernel log lines until interrupted."""
     triggers = Triggers(_PERIOD)
     view = await read_host(host)
     if args.output == "human":
-        sys.stdout.write(render.inventory(view, {}, shutil.get_terminal_size((110, 40)).columns))
-        sys.stdout.flush()
+        _picture(view, ours)
 
     async def log_lines() -> None:
         async for line in kernel_log(args.sysfs):

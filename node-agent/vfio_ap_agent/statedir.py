@@ -85,6 +85,7 @@ class OursFile:
             self.ours = Ours(
                 _matrix(document.get("bits", {})),
                 {str(u): None if m is None else _matrix(m) for u, m in document.get("mdevs", {}).items()},
+                {str(uuid): str(name) for uuid, name in document.get("names", {}).items()},
             )
         except (RefusedError, AttributeError, TypeError) as error:
             state.set_aside(self._NAME, str(error))
@@ -94,7 +95,8 @@ class OursFile:
         if ours == self.ours and boot == self.boot:
             return
         mdevs = {uuid: None if matrix is None else _document(matrix) for uuid, matrix in ours.mdevs.items()}
-        self._state.save(self._NAME, {"boot": boot, "bits": _document(ours.bits), "mdevs": mdevs})
+        document = {"boot": boot, "bits": _document(ours.bits), "mdevs": mdevs, "names": dict(ours.names)}
+        self._state.save(self._NAME, document)
         self.ours, self.boot = ours, boot
 
 

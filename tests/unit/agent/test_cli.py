@@ -64,6 +64,20 @@ async def test_plan_writes_nothing_apply_does_and_both_say_what(machine):
     assert (code, out.splitlines()[0]) == (0, "nothing was to be done")
 
 
+async def test_the_inventory_knows_ours_by_name_from_the_record(machine):
+    await machine.agent("apply", desired=desired())
+    machine.control.kernel.write(paths.CREATE, B)
+    _, out, _ = await machine.agent("inventory")
+    assert f"A {A}  payments\nB {B}  foreign\n" in out
+    _, out, _ = await machine.agent("inventory", "-o", "json")
+    mine, theirs = json.loads(out)["mdevs"]
+    assert (mine["matrix"], mine["state"], theirs["state"]) == ("payments", "Ready", "Foreign")
+    machine.control.kernel.write(f"{paths.mdev(A)}/unassign_domain", "4")
+    _, out, _ = await machine.agent("inventory", "-o", "json")
+    mine, _ = json.loads(out)["mdevs"]
+    assert (mine["state"], mine["reason"]) == ("Failed", "ForeignChange")
+
+
 async def test_dry_run_is_plan(machine):
     code, out, _ = await machine.agent("apply", "--dry-run", desired=desired())
     assert (code, "to do:" in out, machine.control.kernel.mdevs.by_uuid) == (0, True, {})
