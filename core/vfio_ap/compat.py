@@ -25,9 +25,18 @@ _FULL, _STATELESS = 0x00800000, 0x00400000
 _TYPE = re.compile(r"CEX([0-9]+)")
 
 
-def refusal_of_move(matrix: Matrix, source: NodeView, target: NodeView) -> Refusal | None:
-    """Return why a guest with this matrix cannot move live between the nodes; the first reason to mend first."""
+def refusal_of_move(
+    matrix: Matrix, source: NodeView, target: NodeView, *, prepared: bool = True
+) -> Refusal | None:
+    """Return why a guest with this matrix cannot move live between the nodes; the first reason to mend first.
+
+    Which version of live migration a kernel has shows on a mediated device only (its attribute ``migratable`` is
+    that of the first). A target that is not ``prepared`` has none and may be unknown in that; it must not be let
+    go before it is asked again with its device.
+    """
     for node in (source, target):
+        if node.live == "unknown" and node is target and not prepared:
+            continue
         if node.live != "v4":
             return Refusal(
                 "KernelCannotMigrate",

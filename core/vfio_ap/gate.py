@@ -153,9 +153,9 @@ def _place(
     best = fit[0]
     if pod.gated:
         found = _stand(matrix, None, best)
-        if found.state == "Ready":
-            return {best.name}, Lift(pod, best.name if pod.target else "")
-        return {best.name}, Wait(pod, _not_ready(best.name, found))
+        if found.state != "Ready":
+            return {best.name}, Wait(pod, _not_ready(best.name, found))
+        return {best.name}, Lift(pod, best.name if pod.target else "")
     # Let go and not placed yet. What was prepared stays; where the scheduler found no room, one more node is.
     prepared = {node.name for node in fit if any(item.matrix == matrix.name for item in node.desired)}
     further = next((node.name for node in fit if node.name not in prepared), None)
@@ -171,7 +171,9 @@ def candidates(
     fit: list[tuple[tuple[bool, str], NodeView]] = []
     reasons: list[str] = []
     for name, node in sorted(nodes.items()):
-        why = _excluded(matrix, pod, node) or (_immovable(matrix, placed, node, nodes) if pod.target else "")
+        why = _excluded(matrix, pod, node)
+        if not why and pod.target:
+            why = immovable(matrix, placed, node, nodes, prepared=matrix.uuid in node.mdevs)
         if why:
             reasons.append(f"{name}: {why}")
             continue
@@ -180,15 +182,17 @@ def candidates(
     return [node for _, node in fit], reasons
 
 
-def _immovable(matrix: MatrixView, placed: set[str], node: NodeView, nodes: Mapping[str, NodeView]) -> str:
-    """Return why a guest that runs on the placed nodes cannot move to this one."""
+def immovable(
+    matrix: MatrixView, placed: set[str], node: NodeView, nodes: Mapping[str, NodeView], *, prepared: bool
+) -> str:
+    """Return why a guest that runs on the placed nodes cannot move to this one, the empty text if it can."""
     if node.name in placed:
         return "the VM runs there now"
     for name in sorted(placed):
         source = nodes.get(name)
         if source is None:
             return f"node {name}, where the VM runs, is not known"
-        if refusal := refusal_of_move(matrix.matrix, source, node):
+        if refusal := refusal_of_move(matrix.matrix, source, node, prepared=prepared):
             return str(refusal)
     return ""
 

@@ -152,3 +152,10 @@ def test_a_target_that_could_not_end_well_is_not_let_go(change, word):
 
 def test_a_first_boot_needs_no_kernel_that_migrates():
     assert plan(POD, nodes=[ready("n1", live="no")]).actions == (Lift(POD),)
+
+
+def test_a_target_whose_kernel_shows_it_only_on_a_device_is_prepared_and_asked_again():
+    waiting = plan(RUNNING, TARGET, nodes=[ready("n1"), node("n2", live="unknown")])
+    assert waiting.nodes == {"n1", "n2"}
+    assert waiting.actions == ()
+    assert plan(RUNNING, TARGET, nodes=[ready("n1"), ready("n2", live="unknown")]).actions == ()
