@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfio_ap_sim.kubevirt import domain, quantity
+from vfio_ap_sim.kubevirt import domain, hookwire, quantity
 from vfio_ap_sim.kubevirt.domain import Mdev, domain_xml, guest_memory, parse, pooled_mdevs
 from vfio_ap_sim.kubevirt.libvirterror import LibvirtError
 
@@ -17,7 +17,7 @@ def vmi(**spec):
 
 
 def test_quantities_are_read_as_kubernetes_means_them():
-    assert doctest.testmod(quantity).failed == 0
+    assert doctest.testmod(quantity).failed == doctest.testmod(hookwire).failed == 0
     assert quantity.bytes_of("405760Ki") == 405760 * 1024
     assert quantity.bytes_of("1M") == 10**6
     assert quantity.bytes_of(5) == 5
