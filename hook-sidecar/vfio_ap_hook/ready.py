@@ -18,7 +18,7 @@ HOLD = b"ap.s390x.io/hold"
 MAX_BYTES = 2 << 20
 """The API takes 256 KiB of annotations, and quoting makes at most eight of one."""
 DEADLINE = 0.8
-"""Seconds; a probe has one."""
+"""Seconds, less than the probe's period."""
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 """What an HTTP/2 client says first: preface and empty settings (RFC 9113, 3.4). The server's settings follow."""
