@@ -6,7 +6,7 @@ What drivers do when they get or lose a queue is theirs; scans are in ``scan.py`
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from vfio_ap_sim.kernel.bitmap import ALL, edit, has, ids_of, render
@@ -46,9 +46,16 @@ class HostDriver:
 
     name = HOST_DRIVER
 
+    def __init__(self, works: Callable[[int, int], bool]) -> None:
+        self._works = works
+        self._probes = 0
+
     def probe(self, queue: Queue) -> None:
-        """Start the queue's state machine; a queue comes to the host online."""
+        """Start the queue's state machine; a queue comes to the host online, as the last of its card."""
         queue.active = queue.soft_online = True
+        queue.begin_reset(self._works(queue.card.id, queue.domain))
+        self._probes += 1
+        queue.turn = self._probes
 
     def remove(self, queue: Queue) -> None:
         """Nothing to do."""
@@ -73,7 +80,13 @@ def perform(step: Step) -> Op[None]:
 class Bus:
     """State of the bus: devices, masks, drivers."""
 
-    def __init__(self, profile: Profile, uevents: Uevents, masks: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        uevents: Uevents,
+        masks: tuple[int, int],
+        works: Callable[[int, int], bool],
+    ) -> None:
         self.profile = profile
         self.uevents = uevents
         self.apmask, self.aqmask = masks
@@ -82,7 +95,7 @@ class Bus:
         self.cards: dict[int, Card] = {}
         self.queues: dict[int, Queue] = {}
         """By APQN, in the order in which they appeared, as the bus keeps them."""
-        self.drivers: dict[str, QueueDriver] = {HOST_DRIVER: HostDriver()}
+        self.drivers: dict[str, QueueDriver] = {HOST_DRIVER: HostDriver(works)}
         """In the order of their registration, which is the order in which they are tried."""
         self.autoprobe = True
         self.scans = 0

@@ -78,9 +78,13 @@ class Queue:
     """Whether its driver is giving it up: link and driver's attributes are gone, the driver's work is not done."""
     override: str | None = None
     soft_online: bool = True
+    turn: int = 0
+    """Place among the card's queues of the host driver: the last bound is the last (``zcrypt_queue_register``)."""
     active: bool = True
     """Whether the host's state machine runs; from its first unbind until the host driver has it again it does
     not (Q-3)."""
+    resetting: bool = False
+    """Whether the state machine waits for a reset that never comes: none runs, or the queue does not answer."""
     resets: int = 0
     """How often the queue was reset, and so zeroized, by vfio_ap or a writer of ``reset``."""
 
@@ -103,6 +107,10 @@ class Queue:
     def online(self) -> bool:
         """What ``online`` shows."""
         return self.soft_online and self.config and not self.chkstop
+
+    def begin_reset(self, works: bool) -> None:
+        """Have the host's state machine reset the queue (``ap_queue.c:ap_sm_reset``)."""
+        self.resetting = not (self.active and self.config and not self.chkstop and works)
 
     def variables(self, *, unbinding: bool = False) -> dict[str, str]:
         """Return the queue's own uevent variables (U-2)."""

@@ -44,7 +44,7 @@ class Kernel:
         self.log = KernelLog(self.clock)
         self.uevents = Uevents()
         self.hardware = hardware_of(self.machine)
-        self.bus = Bus(self.profile, self.uevents, self.machine.boot_masks())
+        self.bus = Bus(self.profile, self.uevents, self.machine.boot_masks(), self.hardware.works)
         self.scanner = Scanner(self.bus, self.hardware)
         self.mdevs: Mdevs | None = None
         """Of the loaded vfio_ap; None while the module is not loaded."""

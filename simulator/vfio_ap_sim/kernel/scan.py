@@ -77,11 +77,20 @@ class Scanner:
                 yield from self._remove_queue(queue)
         elif queue is None:
             yield from self._add_queue(card, adapter, domain)
-        else:
+        elif queue.chkstop != adapter.checkstopped:
             queue.chkstop = adapter.checkstopped  # no uevent: U-11
-            if queue.config != adapter.configured:
-                queue.config = adapter.configured
-                announce(self.bus.uevents, "change", queue, CONFIG=str(int(queue.config)))
+            self._restart(queue, not queue.chkstop)
+        elif queue.config != adapter.configured:
+            queue.config = adapter.configured
+            announce(self.bus.uevents, "change", queue, CONFIG=str(int(queue.config)))
+            self._restart(queue, queue.config)
+        elif queue.chkstop:
+            self._restart(queue, True)  # in vain: every scan but the first tries to bring a failed queue back
+
+    def _restart(self, queue: Queue, again: bool) -> None:
+        """Reset a queue of the host that works again; one change of state a scan is all that is looked at."""
+        if again and queue.active:
+            queue.begin_reset(self.hardware.works(queue.card.id, queue.domain))
 
     def _add_card(self, adapter: Adapter) -> Card:
         card = Card(
@@ -103,6 +112,8 @@ class Scanner:
 
     def _add_queue(self, card: Card, adapter: Adapter, domain: int) -> Op[None]:
         queue = Queue(card, domain, config=adapter.configured, chkstop=adapter.checkstopped)
+        queue.active = queue.config and not queue.chkstop
+        queue.resetting = not queue.active
         card.domains[domain] = queue
         self.bus.queues[apqn_of(card.id, domain)] = queue
         announce(self.bus.uevents, "add", queue)

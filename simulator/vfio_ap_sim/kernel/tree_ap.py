@@ -23,6 +23,7 @@ _MODULE_OF = {CARD_DRIVER: "zcrypt_cex4", HOST_DRIVER: "zcrypt_cex4", VFIO_DRIVE
 _OP_MODES = "FIPS2009 BSI2009 FIPS2011 BSI2011 BSICC2017\n"
 _EP11_API, _EP11_FIRMWARE = "6\n", "8.34\n"
 _MESSAGE_SIZE = 12288
+_RESETS = {False: "No Reset Timer set.\n", True: "Reset in progress.\n"}
 
 
 @dataclass(slots=True)
@@ -220,7 +221,7 @@ class ApTree:
             raise SysfsError(errno.ENODEV)
         card.soft_online = wanted
         announce(self.bus.uevents, "change", card, ONLINE=str(int(wanted)))
-        for queue in card.domains.values():
+        for queue in sorted(card.domains.values(), key=lambda queue: queue.turn):
             if queue.driver == HOST_DRIVER and queue.soft_online != wanted:
                 queue.soft_online = wanted
                 announce(self.bus.uevents, "change", queue, ONLINE=str(int(wanted)))
@@ -235,7 +236,7 @@ class ApTree:
             "pendingq_count": File(lambda: "0\n"),
             "request_count": File(lambda: "0\n" if queue.active else "-\n", lambda text: None),
             "requestq_count": File(lambda: "0\n"),
-            "reset": File(lambda: "No Reset Timer set.\n", lambda text: self._store_reset(queue)),
+            "reset": File(lambda: _RESETS[queue.resetting], lambda text: self._store_reset(queue)),
             "subsystem": Link("../../../../bus/ap"),
             "uevent": self._uevent(queue),
         }
@@ -281,7 +282,8 @@ class ApTree:
 
     def _store_reset(self, queue: Queue) -> None:
         """Flush the queue, and reset it if the host's state machine runs (Q-3)."""
-        queue.resets += queue.active
+        queue.begin_reset(self.hardware.works(queue.card.id, queue.domain))
+        queue.resets += not queue.resetting
 
     def _store_queue_online(self, queue: Queue, text: str) -> None:
         wanted = bool(_zero_or_one(text))

@@ -64,6 +64,7 @@ class VfioAp:
         def take() -> Op[None]:
             self._bound[queue.card.id] = self._bound.get(queue.card.id, 0) | 1 << queue.domain
             self.probed_words[queue.apqn] = self.hardware.word(queue.apqn, facilities=True)
+            self.resetter.forget(queue)
             mdev = self.mdev_of(queue)
             if mdev is not None and not (mdev.added.adapters or mdev.added.domains):
                 yield from self._refilter(mdev)
@@ -85,6 +86,10 @@ class VfioAp:
             del self.probed_words[queue.apqn]
 
         yield from holding(self.lock, give())
+
+    def _passable(self, adapter: int) -> int:
+        """Return the domains of an adapter whose queues a guest may have (``_queue_passable``)."""
+        return self._bound.get(adapter, 0) & ~self.resetter.failed.get(adapter, 0)
 
     def queues_of(self, matrix: Matrix) -> list[Queue]:
         """Return the queues of vfio_ap among a matrix's APQNs."""
@@ -214,7 +219,7 @@ class VfioAp:
 
     def _refilter(self, mdev: Mdev, *, control: bool = False) -> Op[None]:
         """Filter anew and reset what fell out by it (V-24, V-26)."""
-        shadow, lost = filter_matrix(mdev.assigned, mdev.shadow, self.info, lambda a: self._bound.get(a, 0))
+        shadow, lost = filter_matrix(mdev.assigned, mdev.shadow, self.info, self._passable)
         if control:
             shadow = filter_control(mdev.assigned, shadow, self.info)
         self._take_shadow(mdev, shadow)

@@ -1,0 +1,159 @@
+"""Plays sequences of operations on a kernel and tells what could be seen after each.
+
+Needs only the standard library: it also runs as a program in the guest, where it plays what is in a file on the
+real kernel. Starting Python takes seconds there, hence many sequences in one run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Protocol
+
+BUS = "/sys/bus/ap"
+MATRIX = "/sys/devices/vfio_ap/matrix"
+TYPE = MATRIX + "/mdev_supported_types/vfio_ap-passthrough"
+ADAPTERS = (0x05, 0x06, 0x07, 0x0A, 0x0B, 0x0C)
+DOMAINS = (0x04, 0x11, 0x12, 0x47)
+UUIDS = tuple(f"{c * 8}-{c * 4}-{c * 4}-{c * 4}-{c * 12}" for c in "123")
+DRIVERS = ("cex4queue", "vfio_ap")
+SUBSYSTEMS = ("ap", "mdev", "vfio", "vfio-dev", "matrix")
+OWN_TIME = ("SEQNUM", "COMPLETECOUNT")
+"""Variables of uevents that depend on what was before the sequence."""
+
+
+class Machine(Protocol):
+    """A kernel, its hardware and its guests; a call that fails answers with the errno's name."""
+
+    def read(self, path: str) -> str: ...
+    def write(self, path: str, text: str) -> str: ...
+    def list(self, path: str) -> list[str]: ...
+    def link(self, path: str) -> str: ...
+    def start_guest(self, uuid: str) -> str: ...
+    def reset_guest(self, uuid: str) -> str: ...
+    def end_guest(self, uuid: str) -> str: ...
+    def remove_in_use(self, uuid: str) -> list[object]:
+        """Write ``remove``, look when it blocks, end the guest, and return the view and what the write said."""
+
+    def configure(self, lines: list[str]) -> str: ...
+    def log(self) -> list[str]:
+        """Log lines of vfio_ap since the last call."""
+
+    def uevents(self) -> list[dict[str, str]]:
+        """Uevents since the last call."""
+
+
+def play(machine: Machine, operations: list[list[Any]]) -> list[Any]:
+    """Return the view before, then for each operation its result, log lines, uevents and the view after it."""
+    machine.log()
+    machine.uevents()
+    seen: list[Any] = [look_closely(machine)]
+    guests: set[str] = set()
+    for operation in operations:
+        result = perform(machine, operation, guests)
+        events = [
+            {name: value for name, value in event.items() if name not in OWN_TIME}
+            for event in machine.uevents()
+            if event.get("SUBSYSTEM") in SUBSYSTEMS
+        ]
+        seen.append([result, machine.log(), events, look(machine)])
+    for uuid in sorted(guests):
+        machine.end_guest(uuid)
+    seen.append(look_closely(machine))
+    return seen
+
+
+def perform(machine: Machine, operation: list[Any], guests: set[str]) -> object:
+    """Carry out one operation."""
+    kind, *rest = operation
+    if kind == "conf":
+        return machine.configure(rest[0])
+    if kind == "write":
+        path, text = rest
+        uuid = path.split("/")[-2]
+        if path.endswith("/remove") and text == "1" and uuid in guests:
+            guests.discard(uuid)
+            return machine.remove_in_use(uuid)
+        return machine.write(path, text)
+    uuid = rest[0]
+    if kind == "guest":
+        if uuid in guests:
+            return "runs"
+        result = machine.start_guest(uuid)
+        if result == "ok":
+            guests.add(uuid)
+        return result
+    if uuid not in guests:
+        return "none"
+    if kind == "reset":
+        return machine.reset_guest(uuid)
+    guests.discard(uuid)
+    return machine.end_guest(uuid)
+
+
+def look(machine: Machine) -> dict[str, object]:
+    """Return what an operation may change: masks, drivers, status of queues, mdevs."""
+    seen: dict[str, object] = {name: machine.read(f"{BUS}/{name}") for name in ("apmask", "aqmask", "bindings")}
+    for driver in DRIVERS:
+        seen[driver] = [name for name in machine.list(f"{BUS}/drivers/{driver}") if "." in name]
+    seen["status"] = [machine.read(f"{BUS}/devices/{name}/status") for name in seen["vfio_ap"]]  # type: ignore[attr-defined]
+    texts = ("matrix", "guest_matrix", "control_domains", "ap_config")
+    for uuid in UUIDS:
+        if uuid in machine.list(MATRIX):
+            seen[uuid] = [machine.read(f"{MATRIX}/{uuid}/{text}") for text in texts]
+    seen["available"] = machine.read(f"{TYPE}/available_instances")
+    return seen
+
+
+def look_closely(machine: Machine) -> dict[str, object]:
+    """Return everything but counters and what interrupts do in their own time."""
+    seen = look(machine)
+    for name in ("ap_domain", "ap_adapter_mask", "ap_usage_domain_mask", "ap_control_domain_mask"):
+        seen[name] = machine.read(f"{BUS}/{name}")
+    for name in machine.list(f"{BUS}/devices"):
+        path = f"{BUS}/devices/{name}"
+        attributes = ("config", "chkstop", "online", "type", "hwtype", "ap_functions", "driver_override", "reset")
+        seen[name] = [
+            machine.link(path + "/driver"),
+            *(machine.read(f"{path}/{attribute}") for attribute in attributes),
+            machine.read(f"{path}/request_count") == "-\n",
+        ]
+    for uuid in machine.list("/sys/bus/mdev/devices"):
+        seen[f"{uuid} names"] = machine.list(f"{MATRIX}/{uuid}")
+    return seen
+
+
+def tidy(machine: Machine, conf: list[str]) -> None:
+    """Bring a kernel back to where a boot leaves it: new devices in their first order, no mdev, full masks."""
+    for uuid in machine.list("/sys/bus/mdev/devices"):
+        machine.write(f"{MATRIX}/{uuid}/remove", "1")
+    names = [name for name in machine.list(f"{BUS}/devices") if "." in name]
+    for name in names:
+        if machine.read(f"{BUS}/devices/{name}/driver_override") not in ("\n", "ENOENT"):
+            machine.write(f"{BUS}/devices/{name}/driver_override", "\n")
+    for name in ("apmask", "aqmask"):
+        machine.write(f"{BUS}/{name}", "+0-255")
+    machine.configure([line for line in conf if not line.startswith("adapter")])
+    machine.configure(conf)
+    machine.write(f"{BUS}/config_time", "120")
+    machine.write(f"{BUS}/ap_domain", str(DOMAINS[0]))
+
+
+def main() -> None:
+    """Play the sequences of a file on this kernel and write what was seen to another."""
+    sys.path.insert(0, sys.path[0])
+    from real import Real  # type: ignore[import-not-found]  # beside this file in the guest
+
+    given, answers = sys.argv[1:]
+    with open(given) as stream:  # noqa: PTH123  # one import less
+        task = json.load(stream)
+    machine, seen = Real(), []
+    for operations in task["sequences"]:
+        tidy(machine, task["conf"])
+        seen.append(play(machine, operations))
+    with open(answers, "w") as stream:  # noqa: PTH123
+        json.dump(seen, stream)
+
+
+if __name__ == "__main__":
+    main()

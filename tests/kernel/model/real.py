@@ -1,0 +1,192 @@
+"""The kernel that this runs on, as ``player.Machine``: real files, netlink, kmsg, and guests by real KVM and VFIO.
+
+Runs in the guest; standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+import player  # type: ignore[import-not-found]  # beside this file in the guest
+
+BUS = "/sys/bus/ap"
+CONF = "/share/ap.conf"
+"""The rig's state folder has a link to it, so the emulated LPAR follows what is written here."""
+KVM_CREATE_VM, KVM_CREATE_DEVICE, KVM_SET_DEVICE_ATTR = 0xAE01, 0xC00CAEE0, 0x4018AEE1
+VFIO = 0x3B64
+SET_IOMMU, SET_CONTAINER, GET_DEVICE, SET_IRQS, RESET = (VFIO + n for n in (2, 4, 6, 10, 11))
+NETLINK_KOBJECT_UEVENT = 15
+PATIENCE = 5.0
+
+
+def said(call: Callable[[], object]) -> str:
+    """Return what a system call said: ``ok``, or the errno's name."""
+    try:
+        call()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return "ok"
+
+
+class Guest:
+    """A virtual machine without CPUs that has an mdev open and lets requests for it pass."""
+
+    def __init__(self, uuid: str) -> None:
+        self._open: list[int] = []
+        try:
+            self._start(uuid)
+        except OSError:
+            self.end()
+            raise
+
+    def _file(self, number: int) -> int:
+        self._open.append(number)
+        return number
+
+    def _start(self, uuid: str) -> None:
+        number = os.path.basename(os.readlink(f"{player.MATRIX}/{uuid}/iommu_group"))  # noqa: PTH115, PTH119
+        container = self._file(os.open("/dev/vfio/vfio", os.O_RDWR))
+        group = self._file(os.open(f"/dev/vfio/{number}", os.O_RDWR))
+        fcntl.ioctl(group, SET_CONTAINER, struct.pack("i", container))
+        fcntl.ioctl(container, SET_IOMMU, 1)
+        machine = self._file(fcntl.ioctl(self._file(os.open("/dev/kvm", os.O_RDWR)), KVM_CREATE_VM, 0))
+        made = bytearray(struct.pack("III", 4, 0, 0))
+        fcntl.ioctl(machine, KVM_CREATE_DEVICE, made)
+        link = self._file(struct.unpack("III", made)[1])
+        member = ctypes.c_int32(group)
+        fcntl.ioctl(link, KVM_SET_DEVICE_ATTR, struct.pack("IIQQ", 0, 1, 1, ctypes.addressof(member)))
+        with contextlib.suppress(OSError):  # interpretation of AP instructions; 6.12 refuses it in emulation
+            fcntl.ioctl(machine, KVM_SET_DEVICE_ATTR, struct.pack("IIQQ", 0, 2, 4, 0))
+        name = ctypes.create_string_buffer(uuid.encode())
+        self._device = self._file(fcntl.ioctl(group, GET_DEVICE, name, True))
+        for index in (0, 1):
+            event = self._file(os.eventfd(0))
+            fcntl.ioctl(self._device, SET_IRQS, struct.pack("IIIIIi", 24, 1 << 2 | 1 << 5, index, 0, 1, event))
+
+    def reset(self) -> None:
+        """Reset the device as a reboot does."""
+        fcntl.ioctl(self._device, RESET)
+
+    def end(self) -> None:
+        """Close everything, the device first."""
+        for number in reversed(self._open):
+            os.close(number)
+        self._open.clear()
+
+
+class Real:
+    """This machine."""
+
+    def __init__(self) -> None:
+        self._kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self._kmsg, 0, os.SEEK_END)
+        self._netlink = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT
+        )
+        self._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._netlink.bind((0, 1))
+        self._guests: dict[str, Guest] = {}
+        self._count = 0
+
+    # -- files
+
+    def read(self, path: str) -> str:
+        return self._with(path, os.O_RDONLY, lambda fd: os.read(fd, 8192).decode())
+
+    def write(self, path: str, text: str) -> str:
+        return self._with(path, os.O_WRONLY, lambda fd: str(os.write(fd, text.encode())))
+
+    def list(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))  # noqa: PTH208  # names are wanted
+
+    def link(self, path: str) -> str:
+        try:
+            return os.readlink(path)  # noqa: PTH115  # the text is wanted
+        except OSError as error:
+            return errno.errorcode[error.errno or 0]
+
+    @staticmethod
+    def _with(path: str, flags: int, act: Callable[[int], str]) -> str:
+        try:
+            fd = os.open(path, flags)
+        except OSError as error:
+            return errno.errorcode[error.errno or 0]
+        try:
+            return act(fd)
+        except OSError as error:
+            return errno.errorcode[error.errno or 0]
+        finally:
+            os.close(fd)
+
+    # -- guests
+
+    def start_guest(self, uuid: str) -> str:
+        def start() -> None:
+            self._guests[uuid] = Guest(uuid)
+
+        return said(start)
+
+    def reset_guest(self, uuid: str) -> str:
+        return said(self._guests[uuid].reset)
+
+    def end_guest(self, uuid: str) -> str:
+        return said(self._guests.pop(uuid).end)
+
+    def remove_in_use(self, uuid: str) -> list[object]:
+        results: list[str] = []
+        path = f"{player.MATRIX}/{uuid}/remove"
+        writer = threading.Thread(target=lambda: results.append(self.write(path, "1")))
+        writer.start()
+        self._until(lambda: not os.path.exists(path))  # noqa: PTH110
+        blocked = player.look(self)
+        self.end_guest(uuid)
+        writer.join()
+        return [blocked, results]
+
+    # -- hardware
+
+    def configure(self, lines: list[str]) -> str:
+        """Change the LPAR, wait until the kernel has heard of it, and scan once more so that all is done."""
+        self._count += 1
+        before = self.read(f"{BUS}/scans")
+        with open(CONF + ".new", "w") as stream:  # noqa: PTH123
+            stream.write("\n".join([*lines, f"# {self._count}", ""]))
+        os.rename(CONF + ".new", CONF)  # noqa: PTH104
+        self._until(lambda: self.read(f"{BUS}/scans") != before)
+        return self.write(f"{BUS}/scans", "1")
+
+    @staticmethod
+    def _until(condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError
+            time.sleep(0.01)
+
+    # -- what the kernel says
+
+    def log(self) -> list[str]:
+        lines = []
+        while True:
+            try:
+                lines.append(os.read(self._kmsg, 8192).decode().split(";", 1)[1].split("\n")[0])
+            except BlockingIOError:
+                return [line for line in lines if line.startswith("vfio_ap")]
+
+    def uevents(self) -> list[dict[str, str]]:
+        events = []
+        while True:
+            try:
+                parts = self._netlink.recv(65536).decode().split("\0")
+            except BlockingIOError:
+                return events
+            events.append(dict(part.split("=", 1) for part in parts[1:] if "=" in part))

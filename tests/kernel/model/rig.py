@@ -1,0 +1,70 @@
+"""The rig that boots real s390x kernels, as far as the comparison needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .operations import Sequence
+
+HERE = Path(__file__).parent
+PROGRAMS = ("player.py", "real.py")
+
+
+def folder() -> Path:
+    """Return the folder with the rig's run.sh, or skip."""
+    named = os.environ.get("AP_REAL_KERNEL")
+    found = Path(named) if named else HERE.parents[2].parent / "shared" / "real-kernel"
+    if not (found / "run.sh").exists():
+        pytest.skip(f"no real s390x kernel: AP_REAL_KERNEL is not set and {found} is not there")
+    return found
+
+
+class Rig:
+    """One booted kernel."""
+
+    def __init__(self, kernel: str, state: Path) -> None:
+        self._script = folder() / "run.sh"
+        self._share = state / "share"
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        self._environment = os.environ | {"RIG_KERNEL": kernel, "RIG_STATE": str(state), "RIG_PORT": str(port)}
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ap-real-kernel"
+        cache.mkdir(parents=True, exist_ok=True)
+        self._share.mkdir(parents=True)
+        # The guest changes its own hardware: the rig reads ap.conf through this link.
+        (self._share / "ap.conf").touch()
+        (state / "ap.conf").symlink_to("share/ap.conf")
+
+    def up(self) -> None:
+        """Boot, or skip where the emulator does not start."""
+        done = self._run("up")
+        if done.returncode:
+            reason = done.stderr.strip()[-200:]
+            if "error while loading shared libraries" in reason:
+                pytest.skip(f"the emulator does not start: {reason}")
+            raise AssertionError(reason)
+        for name in PROGRAMS:
+            (self._share / name).write_text((HERE / name).read_text())
+
+    def down(self) -> None:
+        """Stop it."""
+        self._run("down")
+
+    def play(self, conf: list[str], sequences: list[Sequence]) -> list[Any]:
+        """Play sequences one after the other, each from the same beginning; return what was seen."""
+        (self._share / "in.json").write_text(json.dumps({"conf": conf, "sequences": sequences}))
+        done = self._run("exec", "python3 /share/player.py /share/in.json /share/out.json")
+        assert done.returncode == 0, done.stderr[-3000:]
+        seen: list[Any] = json.loads((self._share / "out.json").read_text())
+        return seen
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self._script), *arguments]
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=1800)
