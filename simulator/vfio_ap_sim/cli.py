@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vfio_ap_sim.kernel import PROFILES, ControlError, boot, load_machine
-from vfio_ap_sim.mount import Mount
+from vfio_ap_sim.mount import Broadcast, Mount
 from vfio_ap_sim.serve import Simulator, ask
 from vfio_ap_sim.serve.verbs import VERBS, Argument
 
@@ -43,9 +43,13 @@ async def _serve(arguments: argparse.Namespace) -> int:
 async def _mount(arguments: argparse.Namespace) -> int:
     machine = load_machine(arguments.config)
     stop = _stop_signal()
+    control = boot(machine, arguments.profile)
+    if arguments.uevents:
+        broadcast = Broadcast()
+        control.kernel.uevents.subscribe(lambda event: broadcast.send(event.variables))
     try:
         async with (
-            Simulator(boot(machine, arguments.profile), verbs=arguments.control) as simulator,
+            Simulator(control, verbs=arguments.control) as simulator,
             Mount(simulator, arguments.directory),
         ):
             print(f"{machine.name} ({arguments.profile}) is mounted on {arguments.directory}", flush=True)
@@ -94,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--control", type=Path, help="unix socket for control verbs")
     serve.add_argument("--socket", type=Path, required=True, help="unix socket for file operations")
+    mount.add_argument(
+        "--uevents", action="store_true", help="send uevents to udev listeners of this network namespace"
+    )
     mount.add_argument("directory", type=Path, metavar="DIR", help="directory that shall stand for /sys")
 
     ctl = commands.add_parser("ctl", help="work on a running machine", description="Work on a running machine.")

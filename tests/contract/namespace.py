@@ -19,7 +19,7 @@ cd "$FOLDER"
 sim() { "$PYTHON" -m vfio_ap_sim.cli "$@"; }
 ctl() { sim ctl --control "$FOLDER/control" "$@"; }
 mkdir sys; mkfifo ready
-"$PYTHON" -m vfio_ap_sim.cli mount --config machine.yaml --profile "$PROFILE" --control control sys > ready &
+"$PYTHON" -m vfio_ap_sim.cli mount --config machine.yaml $OPTIONS --control control sys > ready &
 SIMULATOR=$!
 trap 'kill $SIMULATOR; wait $SIMULATOR' EXIT
 read -r line < ready || exit 97
@@ -40,15 +40,16 @@ def missing() -> str | None:
     return None
 
 
-def shell(folder: Path, script: str, *, profile: str = "K7.1", **machine: object) -> str:
+def shell(folder: Path, script: str, *, profile: str = "K7.1", uevents: bool = False, **machine: object) -> str:
     """Run a bash script on a mounted machine; return what it wrote to both outputs, or skip."""
     reason = missing()
     if reason:
         pytest.skip(reason)
     (folder / "machine.yaml").write_text(yaml.safe_dump({**MACHINE, **machine}))
-    environment = os.environ | {"FOLDER": str(folder), "PYTHON": sys.executable, "PROFILE": profile, "LC_ALL": "C"}
+    environment = os.environ | {"FOLDER": str(folder), "PYTHON": sys.executable, "LC_ALL": "C"}
+    environment["OPTIONS"] = f"--profile {profile}" + (" --uevents" if uevents else "")
     done = subprocess.run(
-        [*NAMESPACE, "bash", "-c", PRELUDE + script + "\n:"],
+        [*NAMESPACE, *(["--net"] if uevents else []), "bash", "-c", PRELUDE + script + "\n:"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -219,7 +219,7 @@ def machine(lines: list[str]) -> dict[str, object]:
         word, *rest = line.split()
         if word == "adapter":
             options = dict(option.split("=") for option in rest[2:])
-            usual = FUNCTIONS[rest[1][-1]] & ~(SLCF if rest[1] < "CEX6" else 0)
+            usual = FUNCTIONS[rest[1][-1]] & ~(SLCF if rest[1] < "CEX7" else 0)
             functions = int(options.get("func", str(usual)), 0)
             depth = int(options.get("depth", "8"))
             adapters.append({"id": rest[0], "type": rest[1], "functions": functions, "depth": depth})

@@ -162,3 +162,31 @@ def test_without_permission_it_says_what_to_do(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "machine.yaml").write_text("{}")
     assert main(["mount", "--config", str(tmp_path / "machine.yaml"), str(tmp_path / "nowhere")]) == 1
     assert "cannot mount on" in capsys.readouterr().err
+
+
+def test_uevents_reach_pyudev(tmp_path: Path) -> None:
+    pytest.importorskip("pyudev", reason="no pyudev here")
+    said = shell(
+        tmp_path,
+        """
+        "$PYTHON" -c '
+        import pyudev
+        monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
+        monitor.filter_by("ap"); monitor.start(); print("listening", flush=True)
+        for device in iter(monitor.poll, None):
+            print(device.action, device.device_path, device.properties.get("APMASK"), flush=True)
+            if "APMASK" in device.properties: break
+        ' > seen &
+        until grep -q listening seen 2> /dev/null; do :; done
+        echo -5 > $BUS/apmask
+        wait %2; cat seen
+        """.replace("\n        ", "\n"),
+        uevents=True,
+    ).splitlines()
+    assert said[1:3] == [f"{action} /devices/ap/card05/05.0004 None" for action in ("unbind", "bind")]
+    assert said[-1] == "change /devices/ap 0xfb" + "f" * 62
+
+
+def test_uevents_stay_out_of_other_namespaces(tmp_path: Path) -> None:
+    said = shell(tmp_path, "mkdir more; sim mount --uevents --config machine.yaml more")
+    assert "network namespace of their own" in said

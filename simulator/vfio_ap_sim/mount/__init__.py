@@ -4,6 +4,7 @@ It speaks the protocol of /dev/fuse itself, so it needs neither libfuse nor a co
 user and mount namespace of one's own. Calls that block in the model block their callers, and only them.
 """
 
+from vfio_ap_sim.mount.netlink import Broadcast
 from vfio_ap_sim.mount.server import Mount
 
-__all__ = ["Mount"]
+__all__ = ["Broadcast", "Mount"]
