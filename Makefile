@@ -22,7 +22,7 @@ demo: $(VENV)/.ready ## A cluster of three simulated IBM Z nodes, from nothing; 
 	@$(PY) -m vfio_ap_sim.demo $(if $(KEEP),--keep)
 
 binaries: $(VENV)/.ready ## Get etcd, the Kubernetes servers, kubectl and helm into the cache
-	@$(PY) -m vfio_ap_sim.controlplane binaries
+	@$(PY) -m vfio_ap_sim.controlplane binaries --all
 
 test: $(VENV)/.ready binaries ## All tests that can run on this machine; the others are named with what they need
 	@$(PY) -m pytest $(PYTEST)

@@ -17,7 +17,6 @@ IMAGE_MAP: Mapping[str, Sequence[str]] = {
     "vfio-ap-operator": [str(_PROGRAMS / "vfio-ap-operator")],
     "vfio-ap-agent": [str(_PROGRAMS / "vfio-ap-agent")],
     "vfio-ap-hook": [str(_PROGRAMS / "vfio-ap-hook")],
-    "vfio-ap-hook": [str(_PROGRAMS / "vfio-ap-hook")],
 }
 """The product's images and the local programs that stand for them."""
 
