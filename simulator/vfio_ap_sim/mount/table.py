@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -11,8 +12,6 @@ from vfio_ap_sim.kernel.nodes import Directory, File, Link, Node, lookup, owner_
 from vfio_ap_sim.mount.protocol import ROOT_ID
 
 _DIRECTORY, _REGULAR, _LINK = 0o040000, 0o100000, 0o120000
-_WRITES, _READS = 0o3, 0o0
-"""Access mode bits of open flags: 0 reads, 1 writes, 2 does both."""
 
 
 def mode_of(node: Node) -> int:
@@ -123,8 +122,9 @@ class OpenFile:
 
 def check_access(node: Node, flags: int) -> None:
     """Refuse to open a file for what it cannot do, even for root (S-3, ``kernfs_fop_open``). Raises EACCES."""
-    access = flags & _WRITES
+    access = flags & os.O_ACCMODE
     if isinstance(node, File):
-        missing = (access != 1 and node.show is None) or (access != _READS and node.store is None)
-        if missing:
+        unreadable = access != os.O_WRONLY and node.show is None
+        unwritable = access != os.O_RDONLY and node.store is None
+        if unreadable or unwritable:
             raise SysfsError(errno.EACCES)

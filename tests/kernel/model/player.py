@@ -141,7 +141,6 @@ def tidy(machine: Machine, conf: list[str]) -> None:
 
 def main() -> None:
     """Play the sequences of a file on this kernel and write what was seen to another."""
-    sys.path.insert(0, sys.path[0])
     from real import Real  # type: ignore[import-not-found]  # beside this file in the guest
 
     given, answers = sys.argv[1:]
