@@ -36,6 +36,13 @@ _say(
     "clear every driver_override, or keep to that mode; if none is set, only a reboot clears the kernel's count",
 )
 _say(
+    ("driver_override",),
+    errno.EINVAL,
+    "OverrideRefused",
+    "the kernel refuses driver_override once a mask was edited",
+    "give both masks back (apmask and aqmask all ones), or keep to masks",
+)
+_say(
     _ASSIGN,
     errno.EADDRNOTAVAIL,
     "HostReserved",

@@ -1,8 +1,8 @@
 """From a host as it is and a host as it shall be to an ordered list of steps, and refusals. Pure.
 
-The order is: remove, release mask bits, create and configure, give mask bits back. Every write is legal at the
-moment of its turn and none touches what is not ours. A plan covers one round: whoever applies it reads the host
-again and plans again until nothing is left to do, so that a step whose safety depends on what an earlier one
+The order is: remove, have queues leave the host, create and configure, give queues back. Every write is legal at
+the moment of its turn and none touches what is not ours. A plan covers one round: whoever applies it reads the
+host again and plans again until nothing is left to do, so that a step whose safety depends on what an earlier one
 really did (a queue that must be with vfio_ap before a running guest's matrix grows over it) waits for the proof.
 
 Refusing one device never blocks another, except where what it holds is what the other wants.
@@ -15,21 +15,9 @@ from dataclasses import dataclass, replace
 
 from vfio_ap import whynot
 from vfio_ap.errors import Refusal
-from vfio_ap.hostmask import HostMasks, edits
+from vfio_ap.handover import Handover, by_masks, by_overrides, cannot_come
 from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import (
-    Adopt,
-    Assign,
-    Configure,
-    Create,
-    EditMask,
-    HostPlan,
-    Ours,
-    Probe,
-    Remove,
-    Step,
-    Wish,
-)
+from vfio_ap.hostwish import Adopt, Assign, Configure, Create, HostPlan, Ours, Remove, Step, Wish
 from vfio_ap.idset import IdSet
 from vfio_ap.inuse import refuse_change_in_use, unbound_under_guest
 from vfio_ap.matrix import Matrix
@@ -63,7 +51,8 @@ def _closed(view: HostView) -> Refusal | None:
         if mdev.matrix is None and not mdev.leaving:
             return whynot.unreadable(mdev)
     if view.kernel.queue_control == "Unknown":
-        return Refusal("QueueControlUnknown", "AP bus", "neither masks nor driver_override can be told apart")
+        text = "driver_override is to be used on this host, and its kernel has none"
+        return Refusal("QueueControlUnknown", "AP bus", text, "use masks: --queue-control masks")
     return None
 
 
@@ -80,18 +69,15 @@ class _Attempt:
         """Return the plan that holds if no refusal was added."""
         standing, targets, adopted, removed = self._classify()
         self._check_targets(standing, targets)
-        release = self._masks(standing, targets)
-        if release is None and self.view.kernel.queue_control == "Masks":
+        by_override = self.view.kernel.queue_control == "DriverOverride"
+        handover = self._overrides(standing, targets) if by_override else self._masks(standing, targets)
+        if handover is None:
             return HostPlan(refusals=self.refusals)
-        masks = release.masks if release else self.view.masks
-        waiting = self._check_guests(targets, masks)
-        before = HostMasks(self.view.masks.adapters & masks.adapters, self.view.masks.domains & masks.domains)
-        steps: list[Step] = [*adopted, *(Remove(uuid) for uuid in removed)]
-        steps += _mask_steps(self.view, self.view.masks, before)
-        steps += _probes(self.view, targets)
+        waiting = self._check_guests(targets, handover)
+        steps: list[Step] = [*adopted, *(Remove(uuid) for uuid in removed), *handover.before]
         steps += self._configurations(standing, targets, waiting)
-        steps += _mask_steps(self.view, before, masks)
-        return HostPlan(tuple(steps), self.refusals, frozenset(waiting), release)
+        steps += handover.after
+        return HostPlan(tuple(steps), self.refusals, frozenset(waiting), handover.release)
 
     def _classify(self) -> tuple[dict[str, Matrix], dict[str, Matrix], list[Adopt], list[str]]:
         """Split devices into those that stay as they are, those to bring to a target, and those to remove."""
@@ -146,15 +132,25 @@ class _Attempt:
         mine = other in self.ours.mdevs or any(wanted.uuid == other for wanted in self.wish.mdevs)
         return whynot.taken(apqn, other, foreign=not mine)
 
-    def _masks(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> Release | None:
-        """Return the masks to have, None in the mode without masks and where more is refused now."""
-        if self.view.kernel.queue_control == "DriverOverride":
-            for uuid, target in targets.items():
-                if refusal := whynot.not_bound(target, self.view):
-                    self._refuse(uuid, refusal)
+    def _stays(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> list[Matrix]:
+        """Return what any device holds now or will hold."""
+        held = [self.view.mdevs[uuid].matrix or Matrix() for uuid in targets if uuid in self.view.mdevs]
+        return [*standing.values(), *targets.values(), *held]
+
+    def _overrides(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> Handover | None:
+        """Return how single queues change hands; None where more is refused now."""
+        known = len(self.refusals)
+        for uuid, target in targets.items():
+            mdev = self.view.mdevs.get(uuid)
+            if (mdev is None or mdev.matrix != target) and (refusal := cannot_come(target, self.view)):
+                self._refuse(uuid, refusal)
+        if len(self.refusals) > known:
             return None
-        stays = [*standing.values(), *targets.values()]
-        stays += [self.view.mdevs[uuid].matrix or Matrix() for uuid in targets if uuid in self.view.mdevs]
+        return by_overrides(self.view, self.ours, targets.values(), self._stays(standing, targets))
+
+    def _masks(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> Handover | None:
+        """Return how whole adapters and domains change hands; None where more is refused now."""
+        stays = self._stays(standing, targets)
         held = Matrix(*(IdSet(bits) for bits in _union(stays)))
         if any(mdev.leaving for mdev in self.view.mdevs.values()):
             held = Matrix(IdSet.every(), IdSet.every())  # what a leaving device holds cannot be read (V-35)
@@ -168,7 +164,7 @@ class _Attempt:
         )
         found = plan_release(problem)
         if isinstance(found, Release):
-            return found
+            return by_masks(self.view, found, targets.values())
         # A queue is impossible by itself or not at all, so each device can be tried alone.
         for uuid, target in targets.items():
             alone = plan_release(replace(problem, present=Matrix(), wanted=[target]))
@@ -176,7 +172,7 @@ class _Attempt:
                 self._refuse(uuid, alone)
         return None
 
-    def _check_guests(self, targets: dict[str, Matrix], masks: HostMasks) -> set[str]:
+    def _check_guests(self, targets: dict[str, Matrix], handover: Handover) -> set[str]:
         """Refuse changes that would take an adapter from a running guest; return those that wait for a queue."""
         waiting: set[str] = set()
         for uuid, target in targets.items():
@@ -184,9 +180,7 @@ class _Attempt:
             if mdev is None or not mdev.in_use or mdev.matrix == target or uuid in self.refusals:
                 continue
             missing = unbound_under_guest(self.view, mdev, target)
-            if all(
-                self.view.masks.reserves(q) and not masks.reserves(q) and q in self.view.queues for q in missing
-            ):
+            if all(handover.comes(apqn) for apqn in missing):
                 if missing:
                     waiting.add(uuid)
             else:
@@ -275,29 +269,6 @@ def _creates_beside_configurations(steps: list[Step]) -> list[Step]:
         if not isinstance(step, Create):
             result.append(step)
     return [*result, *creates.values()]
-
-
-def _mask_steps(view: HostView, old: HostMasks, new: HostMasks) -> list[EditMask]:
-    steps = []
-    for edit in edits(old, new):
-        adapters = edit.file == "apmask"
-        before, after = (old.adapters, new.adapters) if adapters else (old.domains, new.domains)
-        changed = IdSet((before - after).bits | (after - before).bits)
-        across = len(view.present.domains if adapters else view.present.adapters)
-        here = len(changed & (view.present.adapters if adapters else view.present.domains))
-        steps.append(EditMask(edit.file, edit.text, changed, bool(before - after), here * across))
-    return steps
-
-
-def _probes(view: HostView, targets: dict[str, Matrix]) -> list[Probe]:
-    """Return wanted queues that left the host but found no driver: they do not come to vfio_ap by themselves."""
-    return [
-        Probe(apqn)
-        for apqn, queue in view.queues.items()
-        if not queue.driver
-        and not view.masks.reserves(apqn)
-        and any(target.contains(apqn) for target in targets.values())
-    ]
 
 
 def _union(matrices: list[Matrix]) -> tuple[int, int]:

@@ -46,6 +46,8 @@ class KernelView:
     """Whether the driver is loaded: its matrix device is there."""
     ap_config: bool = False
     """Whether an mdev takes its whole configuration in one write (V-8)."""
+    driver_override: bool = False
+    """Whether queues have a ``driver_override`` (Q-7)."""
     live_migration: LiveMigration = "unknown"
     queue_control: QueueControl = "Unknown"
 

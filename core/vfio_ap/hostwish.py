@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from vfio_ap.errors import Refusal
+from vfio_ap.hostview import GUEST_DRIVER
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 from vfio_ap.release import Release
@@ -48,8 +49,10 @@ class Ours:
     """Adapters and domains whose mask bits we cleared. Those that others cleared are never given back."""
     mdevs: Mapping[str, Matrix | None] = field(default_factory=dict)
     """UUIDs of our devices, with the configuration that we last gave each; None before the first."""
+    overrides: frozenset[Apqn] = frozenset()
+    """Queues whose driver_override we wrote. Those of others are never cleared."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """Matrix of each, for people who ask when no wish is at hand."""
+    """Matrix of each device, for people who ask when no wish is at hand."""
 
     def legend(self) -> dict[str, str]:
         """Return what to call each of our devices."""
@@ -128,16 +131,54 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """Have the bus find a driver for a released queue that has none (B-14)."""
+class Override:
+    """Write which driver alone may have a queue; empty lets the masks decide again (K-14, K-17)."""
 
     apqn: Apqn
+    driver: str
+
+    def __str__(self) -> str:
+        return f"write {self.apqn}/driver_override {self.driver}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Unbind:
+    """Take a queue from its driver: an override moves nothing by itself (K-16)."""
+
+    apqn: Apqn
+    driver: str
+
+    def __str__(self) -> str:
+        return f"unbind {self.apqn} from {self.driver}"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Have the bus find the driver for a queue that has none (B-14)."""
+
+    apqn: Apqn
+    driver: str = GUEST_DRIVER
+    """Who shall have it afterwards."""
 
     def __str__(self) -> str:
         return f"probe {self.apqn}"
 
 
-Step: TypeAlias = Adopt | Remove | EditMask | Probe | Create | Configure | Assign
+Step: TypeAlias = Adopt | Remove | EditMask | Override | Unbind | Probe | Create | Configure | Assign
+
+
+def gives_back(step: Step) -> bool:
+    """Tell whether a step leads queues back to the host."""
+    match step:
+        case EditMask(release=release):
+            return not release
+        case Override(driver=driver):
+            return not driver
+        case Unbind(driver=driver):
+            return driver == GUEST_DRIVER
+        case Probe(driver=driver):
+            return driver != GUEST_DRIVER
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostview import GUEST_DRIVER, PAGE_QUEUES, HostView, MdevView
+from vfio_ap.hostview import PAGE_QUEUES, HostView, MdevView
 from vfio_ap.hostwish import WantedMdev
 from vfio_ap.matrix import Apqn, Matrix
 
@@ -79,20 +79,6 @@ def out_of_range(uuid: str, target: Matrix, view: HostView) -> Refusal | None:
             f"holds {len(target)} queues; this kernel can show {PAGE_QUEUES} safely",
             "use a kernel with ap_config",
         )
-    return None
-
-
-def not_bound(target: Matrix, view: HostView) -> Refusal | None:
-    """Say which queue is missing on a host in driver_override mode (K-18), or nothing."""
-    for apqn in target:
-        queue = view.queues.get(apqn)
-        if queue is None or queue.driver != GUEST_DRIVER:
-            return Refusal(
-                "DriverOverrideMode",
-                str(apqn),
-                "is not with vfio_ap, and this host uses driver_override, which the agent does not write",
-                "set driver_override and bind the queue, or clear all overrides",
-            )
     return None
 
 

@@ -8,16 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.handover import Preference, settle
 from vfio_ap.hostops import HostOps
 from vfio_ap.hostplan import plan_host
 from vfio_ap.hostreport import MdevReport, report
-from vfio_ap.hostview import HOST_DRIVER, HostView
-from vfio_ap.hostwish import Adopt, Assign, Configure, Create, EditMask, HostPlan, Ours, Probe, Remove, Step, Wish
+from vfio_ap.hostview import GUEST_DRIVER, HOST_DRIVER, HostView, QueueView
+from vfio_ap.hostwish import (
+    Adopt,
+    Assign,
+    Configure,
+    Create,
+    EditMask,
+    HostPlan,
+    Ours,
+    Override,
+    Probe,
+    Remove,
+    Step,
+    Unbind,
+    Wish,
+    gives_back,
+)
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 from vfio_ap_agent import writes
@@ -69,12 +85,15 @@ class _Pass:
 class Applier:
     """Holds what is needed over passes; one pass at a time."""
 
-    def __init__(self, host: HostOps, ours: OursFile, samples: Samples, lock: Path | None) -> None:
+    def __init__(
+        self, host: HostOps, ours: OursFile, samples: Samples, lock: Path | None, prefer: Preference = "auto"
+    ) -> None:
         self._host = host
         self._ours = ours
         self._samples = samples
         self._lock = lock
-        self._probed: set[Apqn] = set()
+        self._prefer = prefer
+        self._probed: set[Probe] = set()
         self._turn = asyncio.Lock()
 
     @property
@@ -86,6 +105,7 @@ class Applier:
         """Return what would be done, without doing it and without writing anything down."""
         view = await read_host(self._host, self.ours.mdevs)
         ours = self._actual_ours(view, wish, known or {})
+        view = settle(view, ours, self._prefer)
         plan = plan_host(view, wish, ours)
         return Outcome(view, plan, report(view, wish, ours, plan))
 
@@ -133,15 +153,11 @@ class Applier:
         """Read the host, put the books in order, and plan."""
         view = await read_host(self._host, self.ours.mdevs)
         self._ours.put(self._actual_ours(view, wish, known), view.boot)
-        self._probed &= {apqn for apqn, queue in view.queues.items() if not queue.driver}
+        self._probed = {probe for probe in self._probed if (q := view.queues.get(probe.apqn)) and not q.driver}
+        view = settle(view, self.ours, self._prefer)
         plan = plan_host(view, wish, self.ours, aside)
         keep = old.keep_bits if old else False
-        steps = [
-            step
-            for step in plan.steps
-            if not (isinstance(step, Probe) and step.apqn in self._probed)
-            and not (isinstance(step, EditMask) and not step.release and keep)
-        ]
+        steps = [step for step in plan.steps if step not in self._probed and not (keep and gives_back(step))]
         fresh = _Pass(view, replace(plan, steps=tuple(steps)), aside)
         if old is not None:
             fresh.tries, fresh.keep_bits, fresh.done, fresh.failures = old.tries, keep, old.done, old.failures
@@ -167,12 +183,14 @@ class Applier:
                 told = mdev.matrix
             mdevs[uuid] = told
         names = {mdev.uuid: mdev.name for mdev in wish.mdevs}
-        return Ours(bits, mdevs, {u: names.get(u) or old.names.get(u, "") for u in mdevs})
+        overrides = () if rebooted else (apqn for apqn in old.overrides if _still_ours(view, apqn))
+        return Ours(bits, mdevs, frozenset(overrides), {u: names.get(u) or old.names.get(u, "") for u in mdevs})
 
     # -- a round
 
     async def _round(self, now: _Pass, wish: Wish) -> None:
         """Carry out the steps of a plan until one fails; the next plan starts from what the host then is."""
+        await self._prepare(now)
         for step in now.plan.steps:
             try:
                 await self._carry_out(step, now.view, wish)
@@ -188,21 +206,35 @@ class Applier:
         hangs = refusal.reason == "SysfsTimeout"
         if refusal.reason in ("StateUnwritable", "HostUnreachable") or (hangs and not isinstance(step, Remove)):
             raise RefusedError(refusal)
-        key = step.file if isinstance(step, EditMask) else str(step.apqn) if isinstance(step, Probe) else step.uuid
+        key = _key(step)
         now.tries[key] = now.tries.get(key, 0) + 1
-        if now.tries[key] < _TRIES and refusal.reason not in ("InUse", "IdlenessUnproven", "SysfsTimeout"):
+        once = isinstance(step, Probe)
+        if (
+            not once
+            and now.tries[key] < _TRIES
+            and refusal.reason not in ("InUse", "IdlenessUnproven", "SysfsTimeout")
+        ):
             return
-        if isinstance(step, EditMask) and not step.release:
-            now.keep_bits = True
-        elif isinstance(step, EditMask):
-            unready = {mdev.uuid: mdev.matrix for mdev in wish.mdevs}
-            for uuid, target in unready.items():
-                mdev = now.view.mdevs.get(uuid)
-                if mdev is None or mdev.matrix != target:
-                    now.set_aside.setdefault(uuid, refusal)
-            now.keep_bits = True
-        elif not isinstance(step, Probe):
+        if isinstance(step, EditMask | Override | Unbind | Probe):
+            self._leave_unready(now, step, wish, refusal)
+        else:
             now.set_aside[step.uuid] = refusal
+
+    def _leave_unready(
+        self, now: _Pass, step: EditMask | Override | Unbind | Probe, wish: Wish, refusal: Refusal
+    ) -> None:
+        """Give up, for this pass, what needs a queue that would not move."""
+        by_masks = now.view.kernel.queue_control == "Masks"
+        if by_masks and isinstance(step, Probe):
+            return  # the device can be made all the same; it is filtered until the queue is bound
+        now.keep_bits |= by_masks or gives_back(step)
+        if gives_back(step):
+            return
+        for wanted in wish.mdevs:
+            mdev = now.view.mdevs.get(wanted.uuid)
+            concerned = isinstance(step, EditMask) or wanted.matrix.contains(step.apqn)
+            if concerned and (mdev is None or mdev.matrix != wanted.matrix):
+                now.set_aside.setdefault(wanted.uuid, refusal)
 
     async def _carry_out(self, step: Step, view: HostView, wish: Wish) -> None:
         match step:
@@ -214,8 +246,12 @@ class Applier:
                 self._ours.put(replace(self.ours, mdevs=mdevs), view.boot)
             case EditMask():
                 await self._edit_mask(step, view)
-            case Probe(apqn):
-                self._probed.add(apqn)
+            case Override():
+                await writes.override(self._host, step)
+            case Unbind():
+                await writes.unbind(self._host, step)
+            case Probe():
+                self._probed.add(step)
                 await writes.probe(self._host, step)
             case Create(uuid):
                 self._own(uuid, None, view, wish)
@@ -230,28 +266,49 @@ class Applier:
     async def _edit_mask(self, step: EditMask, view: HostView) -> None:
         bits = self.ours.bits
         if step.release:
-            await self._sample_leaving(step, view)
+            leaving = (q for q in view.queues if (q.adapter if step.file == "apmask" else q.domain) in step.bits)
+            await self._sample(view, leaving)
             # Before the write: a bit that we cleared and do not know of would never be given back.
             self._ours.put(replace(self.ours, bits=_with(bits, step)), view.boot)
         await writes.edit_mask(self._host, step)
         if not step.release:
             self._ours.put(replace(self.ours, bits=_without(bits, step)), view.boot)
 
-    async def _sample_leaving(self, step: EditMask, view: HostView) -> None:
-        leaving = [
-            apqn
-            for apqn, queue in view.queues.items()
-            if queue.driver == HOST_DRIVER
-            and (apqn.adapter if step.file == "apmask" else apqn.domain) in step.bits
-        ]
+    async def _prepare(self, now: _Pass) -> None:
+        """Before queues leave one by one: write down which are our doing, and sample what can be sampled yet."""
+        taken = {step.apqn for step in now.plan.steps if isinstance(step, Override) and step.driver}
+        self._ours.put(replace(self.ours, overrides=self.ours.overrides | taken), now.view.boot)
+        leaving = [s.apqn for s in now.plan.steps if isinstance(s, Unbind) and not gives_back(s)]
+        if leaving:
+            await self._sample(now.view, leaving)
+
+    async def _sample(self, view: HostView, apqns: Iterable[Apqn]) -> None:
         try:
-            await self._samples.take(self._host, view, leaving)
+            await self._samples.take(self._host, view, apqns)
         except TimeoutError:
-            _LOG.warning("cards did not answer in time: the keys of %d queues were not sampled", len(leaving))
+            _LOG.warning("cards did not answer in time: the keys of queues that leave were not sampled")
 
     def _own(self, uuid: str, matrix: Matrix | None, view: HostView, wish: Wish) -> None:
         names = {**self.ours.names, **{mdev.uuid: mdev.name for mdev in wish.mdevs if mdev.uuid == uuid}}
-        self._ours.put(Ours(self.ours.bits, {**self.ours.mdevs, uuid: matrix}, names), view.boot)
+        mdevs = {**self.ours.mdevs, uuid: matrix}
+        self._ours.put(replace(self.ours, mdevs=mdevs, names=names), view.boot)
+
+
+def _still_ours(view: HostView, apqn: Apqn) -> bool:
+    """Tell whether an override of ours is there, or is cleared and its queue not with the host's driver again."""
+    queue = view.queues.get(apqn, QueueView())
+    on_its_way = not queue.override and queue.driver != HOST_DRIVER and view.masks.reserves(apqn)
+    return apqn in view.queues and (queue.override == GUEST_DRIVER or on_its_way)
+
+
+def _key(step: Step) -> str:
+    match step:
+        case EditMask(file=file):
+            return file
+        case Override() | Unbind() | Probe():
+            return str(step.apqn)
+        case _:
+            return step.uuid
 
 
 def _refusal(step: Step, error: Exception) -> Refusal:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import get_args
 
+from vfio_ap.handover import Preference
 from vfio_ap_agent.lock import DEFAULT as DEFAULT_LOCK
+
+
+def _preference(text: str) -> str:
+    """Check a choice; argparse does not hold a variable's value to ``choices``."""
+    if text not in get_args(Preference):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(get_args(Preference))}")
+    return text
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -29,6 +38,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         default=os.environ.get("VFIO_AP_LOCK_FILE"),
         metavar="FILE|none",
         help=f"lock shared with chzdev (default: {DEFAULT_LOCK} on this host, else none; $VFIO_AP_LOCK_FILE)",
+    )
+    common.add_argument(
+        "--queue-control",
+        type=_preference,
+        default=os.environ.get("VFIO_AP_QUEUE_CONTROL") or "auto",
+        metavar="auto|masks|override",
+        help="how queues leave a host that shows no way yet; auto is masks ($VFIO_AP_QUEUE_CONTROL)",
     )
     common.add_argument("-v", "--verbose", action="store_true", help="log what is done")
     output = argparse.ArgumentParser(add_help=False)

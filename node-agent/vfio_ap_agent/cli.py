@@ -21,6 +21,7 @@ import yaml
 
 from vfio_ap import grid
 from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.handover import settle
 from vfio_ap.hostdiff import changes
 from vfio_ap.hostreport import recorded
 from vfio_ap.hostview import HostView
@@ -85,13 +86,13 @@ async def _command(args: argparse.Namespace, desired: Desired) -> int:
         for problem in state.problems:
             print(f"vfio-ap-agent: {render.refusal(problem)}", file=sys.stderr)
         if args.command == "inventory":
-            view = await read_host(host, ours.ours.mdevs)
+            view = settle(await read_host(host, ours.ours.mdevs), ours.ours, args.queue_control)
             _show_inventory(args, view, ours.ours, samples)
             return OK
         if args.command == "watch":
             await _watch(args, host, ours.ours)
             return OK
-        applier = Applier(host, ours, samples, lock_of(args))
+        applier = Applier(host, ours, samples, lock_of(args), args.queue_control)
         dry = args.command == "plan" or args.dry_run
         outcome = await (applier.inspect(desired.wish) if dry else applier.apply(desired.wish))
         _show_outcome(args, desired, outcome, applier.ours, samples, dry=dry)

@@ -9,9 +9,11 @@ from vfio_ap import grid
 from vfio_ap.errors import Refusal
 from vfio_ap.hostreport import MdevReport
 from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import Adopt, Assign, Configure, Create, EditMask, Probe, Remove, Step
+from vfio_ap.hostwish import Adopt, Assign, Configure, Create, EditMask, Override, Probe, Remove, Step, Unbind
 from vfio_ap.matrix import Matrix
 from vfio_ap.release import Release
+
+_HANDOVER = {"Masks": "by masks", "DriverOverride": "by driver_override", "Unknown": "unknown"}
 
 
 def inventory(view: HostView, names: Mapping[str, str], width: int) -> str:
@@ -24,13 +26,12 @@ def inventory(view: HostView, names: Mapping[str, str], width: int) -> str:
         ("kernel", f"{kernel.release}, {'vfio_ap loaded' if kernel.vfio_ap else 'vfio_ap NOT loaded'}"
          f", {migration.get(kernel.live_migration, f'live migration {kernel.live_migration}')}"),
         ("maximum", f"adapter {kernel.max_adapter}, domain {kernel.max_domain}"),
+        ("handover", _HANDOVER[kernel.queue_control]),
         ("apmask", _mask(view.masks.adapters, "adapters")),
         ("aqmask", _mask(view.masks.domains, "domains")),
         ("control", str(view.present.control_domains) or "none"),
         ("bindings", view.bindings),
     ]  # fmt: skip
-    if kernel.queue_control != "Masks":
-        facts.append(("control by", kernel.queue_control))
     head = "\n".join(f"{name:<9} {value}" for name, value in facts)
     return f"{head}\n\n{grid.render(view, width=width, names=names)}"
 
@@ -56,8 +57,12 @@ def _step(step: Step) -> str:
             return f"remove  {uuid}"
         case EditMask(file, text, _, release):
             return f"{file}  {text}  ({'leave the host' if release else 'back to the host'})"
-        case Probe(apqn):
-            return f"probe   {apqn}"
+        case Override(apqn, driver):
+            return f"write   {apqn}  driver_override {driver or 'cleared'}"
+        case Unbind(apqn, driver):
+            return f"unbind  {apqn}  from {driver}"
+        case Probe(apqn, driver):
+            return f"probe   {apqn}  for {driver}"
         case Create(uuid):
             return f"create  {uuid}"
         case Configure(uuid, matrix):

@@ -10,13 +10,14 @@ import contextlib
 import json
 import logging
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.hostwish import Ours
 from vfio_ap.idset import IdSet
-from vfio_ap.matrix import Matrix
+from vfio_ap.matrix import Apqn, Matrix
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1
@@ -85,9 +86,10 @@ class OursFile:
             self.ours = Ours(
                 _matrix(document.get("bits", {})),
                 {str(u): None if m is None else _matrix(m) for u, m in document.get("mdevs", {}).items()},
+                _queues(document.get("overrides", {})),
                 {str(uuid): str(name) for uuid, name in document.get("names", {}).items()},
             )
-        except (RefusedError, AttributeError, TypeError) as error:
+        except (RefusedError, AttributeError, TypeError, ValueError) as error:
             state.set_aside(self._NAME, str(error))
 
     def put(self, ours: Ours, boot: str) -> None:
@@ -95,9 +97,22 @@ class OursFile:
         if ours == self.ours and boot == self.boot:
             return
         mdevs = {uuid: None if matrix is None else _document(matrix) for uuid, matrix in ours.mdevs.items()}
-        document = {"boot": boot, "bits": _document(ours.bits), "mdevs": mdevs, "names": dict(ours.names)}
+        document: dict[str, Any] = {"boot": boot, "bits": _document(ours.bits), "mdevs": mdevs}
+        document |= {"overrides": _rows(ours.overrides), "names": dict(ours.names)}
         self._state.save(self._NAME, document)
         self.ours, self.boot = ours, boot
+
+
+def _rows(apqns: Iterable[Apqn]) -> dict[str, str]:
+    """Return domains by adapter."""
+    bits: dict[int, int] = {}
+    for apqn in apqns:
+        bits[apqn.adapter] = bits.get(apqn.adapter, 0) | 1 << apqn.domain
+    return {str(adapter): str(IdSet(domains)) for adapter, domains in sorted(bits.items())}
+
+
+def _queues(rows: Mapping[str, str]) -> frozenset[Apqn]:
+    return frozenset(Apqn(int(adapter), domain) for adapter, ids in rows.items() for domain in IdSet.parse(ids))
 
 
 def _document(matrix: Matrix) -> dict[str, str]:

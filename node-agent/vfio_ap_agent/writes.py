@@ -11,9 +11,9 @@ from vfio_ap import hosterrors
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.hostops import Failed, HostOps, Link, List, Read, Write, Written
 from vfio_ap.hostview import GUEST_DRIVER, HostView, MdevView
-from vfio_ap.hostwish import Assign, Configure, Create, EditMask, Probe, Remove
+from vfio_ap.hostwish import Assign, Configure, Create, EditMask, Override, Probe, Remove, Unbind
 from vfio_ap.idset import IdSet
-from vfio_ap.matrix import Matrix, parse_matrix_file
+from vfio_ap.matrix import Apqn, Matrix, parse_matrix_file
 from vfio_ap_agent import paths
 from vfio_ap_agent.inventory.files import Files
 from vfio_ap_agent.inventory.holders import look_for_holders
@@ -50,14 +50,36 @@ async def edit_mask(host: HostOps, step: EditMask) -> None:
         raise RefusedError(Refusal("NotAsWritten", step.file, f"does not show {step.text} after the write"))
 
 
+async def override(host: HostOps, step: Override) -> None:
+    """Write or clear the driver that alone may have a queue."""
+    path = f"{paths.queue(step.apqn)}/driver_override"
+    await _store(host, path, step.driver + "\n", str(step.apqn), _CREATE_DEADLINE)
+    files = Files(host)
+    await files.fetch([Read(path)])
+    if (found := files.needed(path).strip()) != step.driver:
+        text = f"shows driver_override {found or 'unset'} after {step.driver or 'clearing it'} was written"
+        raise RefusedError(Refusal("NotAsWritten", str(step.apqn), text))
+
+
+async def unbind(host: HostOps, step: Unbind) -> None:
+    """Take a queue from its driver. From vfio_ap only if no device has it: the kernel would not object (V-25)."""
+    if step.driver == GUEST_DRIVER:
+        files = Files(host)
+        await files.fetch([Read(status := f"{paths.queue(step.apqn)}/status")])
+        if files.needed(status).strip() != "unassigned":
+            raise RefusedError(Refusal("QueueTaken", str(step.apqn), "was to go back and is in an mdev"))
+    path = f"{paths.DRIVERS}/{step.driver}/unbind"
+    await _store(host, path, f"{step.apqn}\n", str(step.apqn), _CONFIGURE_DEADLINE)
+    if await _driver(host, step.apqn) == step.driver:
+        raise RefusedError(Refusal("NotAsWritten", str(step.apqn), f"was unbound and is with {step.driver}"))
+
+
 async def probe(host: HostOps, step: Probe) -> None:
     """Have a driver found for a queue; success says nothing, the link does (B-14)."""
     await _store(host, f"{paths.BUS}/drivers_probe", f"{step.apqn}\n", str(step.apqn), _CREATE_DEADLINE)
-    files = Files(host)
-    link = f"{paths.queue(step.apqn)}/driver"
-    await files.fetch([Link(link)])
-    if (files.target(link) or "").rpartition("/")[2] != GUEST_DRIVER:
-        raise RefusedError(Refusal("NotBound", str(step.apqn), "was offered to vfio_ap and is not with it"))
+    if (found := await _driver(host, step.apqn)) != step.driver:
+        text = f"was offered to {step.driver} and is with {found or 'no driver'}"
+        raise RefusedError(Refusal("NotBound", str(step.apqn), text))
 
 
 async def create(host: HostOps, step: Create) -> None:
@@ -111,6 +133,12 @@ async def _prove_idle(host: HostOps, mdev: MdevView, view: HostView) -> None:
         raise RefusedError(Refusal("IdlenessUnproven", mdev.uuid, text, "run the agent with the host's PIDs"))
     if holders:
         raise RefusedError(Refusal("InUse", mdev.uuid, f"is in use by {holders[0]}", "stop the VM first"))
+
+
+async def _driver(host: HostOps, apqn: Apqn) -> str:
+    files = Files(host)
+    await files.fetch([Link(link := f"{paths.queue(apqn)}/driver")])
+    return (files.target(link) or "").rpartition("/")[2]
 
 
 async def _exists(host: HostOps, uuid: str) -> bool:

@@ -5,10 +5,24 @@ from dataclasses import replace
 import pytest
 
 from vfio_ap.errors import Refusal
+from vfio_ap.handover import settle
 from vfio_ap.hostmask import HostMasks
 from vfio_ap.hostplan import assignments, plan_host
 from vfio_ap.hostview import Holder, HostView, KernelView, MdevView, QueueView
-from vfio_ap.hostwish import Adopt, Assign, Configure, Create, EditMask, Ours, Probe, Remove, WantedMdev, Wish
+from vfio_ap.hostwish import (
+    Adopt,
+    Assign,
+    Configure,
+    Create,
+    EditMask,
+    Ours,
+    Override,
+    Probe,
+    Remove,
+    Unbind,
+    WantedMdev,
+    Wish,
+)
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 
@@ -222,11 +236,75 @@ def test_a_leaving_device_keeps_its_uuid_and_its_queues():
     assert plan.steps == ()
 
 
-def test_in_override_mode_masks_are_never_written():
-    view = host(out=("5", ""), queue_control="DriverOverride")
-    plan = plan_host(view, wish((A, "5", "4"), (B, "6", "4")), ours())
-    assert plan.refusals[B].reason == "DriverOverrideMode"
-    assert kinds(plan) == ["Create", "Configure"]
+def override_host(*mdevs, **queues):
+    view = host(*mdevs, queue_control="DriverOverride")
+    changed = {Apqn.parse(name.replace("q", "").replace("_", ".")): QueueView(*q) for name, q in queues.items()}
+    return replace(
+        view, queues={**view.queues, **{q: replace(s, override=s.status, status="") for q, s in changed.items()}}
+    )
+
+
+def test_an_override_is_written_then_the_queue_unbound_and_probed_and_no_other_leaves():
+    plan = plan_host(override_host(), wish((A, "5", "4")), ours())
+    queue = Apqn(5, 4)
+    assert plan.steps == (
+        Override(queue, "vfio_ap"), Unbind(queue, "cex4queue"), Probe(queue),
+        Create(A), Configure(A, matrix("5", "4")),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("driver", "override", "steps"),
+    [
+        ("cex4queue", "vfio_ap", ["Unbind", "Probe"]),
+        ("", "vfio_ap", ["Probe"]),
+        ("vfio_ap", "vfio_ap", []),
+        ("vfio_ap", "", ["Override"]),
+    ],
+)
+def test_an_interrupted_handover_is_taken_up_where_it_stands(driver, override, steps):
+    view = override_host(q05_0004=(driver, override))
+    assert kinds(plan_host(view, wish((A, "5", "4")), ours())) == [*steps, "Create", "Configure"]
+
+
+def test_what_cannot_come_by_override_is_refused_alone_and_by_name():
+    view = override_host(q06_0005=("cex4queue", "mine"))
+    plan = plan_host(view, wish((A, "4,9", "4"), (B, "6", "5"), (C, "5", "4")), ours())
+    assert (plan.refusals[A].reason, plan.refusals[A].subject) == ("QueueAbsent", "09.0004")
+    assert (plan.refusals[B].reason, plan.refusals[B].subject) == ("ForeignOverride", "06.0005")
+    assert {step.uuid for step in plan.steps if isinstance(step, Create)} == {C}
+
+
+def test_our_overrides_go_back_unbound_first_and_only_when_no_device_has_the_queue():
+    bound = ("vfio_ap", "vfio_ap")
+    view = override_host(mdev(C, "6", "4"), q05_0004=bound, q05_0005=bound, q06_0004=bound)
+    books = replace(ours(), overrides=frozenset({Apqn(5, 4), Apqn(6, 4)}))
+    queue = Apqn(5, 4)
+    assert plan_host(view, wish(), books).steps == (
+        Unbind(queue, "vfio_ap"), Override(queue, ""), Probe(queue, "cex4queue"),
+    )  # fmt: skip
+
+
+def test_who_is_asked_for_a_mode_and_who_is_not():
+    fresh = host(driver_override=True)
+    modes = [settle(fresh, ours(), told).kernel.queue_control for told in ("auto", "masks", "override")]
+    assert modes == ["Masks", "Masks", "DriverOverride"]
+    masked = host(out=("5", ""), driver_override=True)
+    assert settle(masked, ours(), "override").kernel.queue_control == "Masks"
+    overridden = host(queue_control="DriverOverride", driver_override=True)
+    assert settle(overridden, ours(), "masks").kernel.queue_control == "DriverOverride"
+    half_back = replace(ours(), overrides=frozenset({Apqn(5, 4)}))
+    assert settle(fresh, half_back, "auto").kernel.queue_control == "DriverOverride"
+    old = settle(host(), ours(), "override")
+    assert plan_host(old, wish((A, "5", "4")), ours()).refusals[A].reason == "QueueControlUnknown"
+
+
+def test_a_running_guest_waits_for_a_queue_that_comes_by_override():
+    bound = ("vfio_ap", "vfio_ap")
+    view = override_host(mdev(A, "5", "4", used=True), q05_0004=bound)
+    plan = plan_host(view, wish((A, "5", "4-5")), ours((A, "5", "4")))
+    assert kinds(plan) == ["Override", "Unbind", "Probe"]
+    assert plan.waiting == {A}
 
 
 def test_a_wanted_queue_that_found_no_driver_is_offered_to_vfio_ap():

@@ -61,7 +61,7 @@ async def _serve(args: argparse.Namespace, lock: Path | None) -> int:
     ours, samples = OursFile(state_dir), Samples(state_dir)
     triggers, health = Triggers(args.period), Health(args.period)
     host = open_host(args.sysfs)
-    applier = Applier(host, ours, samples, lock)
+    applier = Applier(host, ours, samples, lock, args.queue_control)
     kubelet_dir = None if args.kubelet_dir == "none" else Path(args.kubelet_dir)
     async with Client(load(args.kubeconfig), manager=_MANAGER, connections=4) as client:
         publisher = Publisher(client, name, lambda: triggers.pull("missing"))

@@ -117,6 +117,10 @@ class Bus:
         names = ((driver, self._files.names(f"{paths.DRIVERS}/{driver}") or ()) for driver in drivers)
         return {name: driver for driver, bound in names for name in bound}
 
+    def driver_override(self) -> bool:
+        """Tell whether this kernel's queues have overrides (Q-7)."""
+        return any(self._files.text(f"{paths.queue(apqn)}/driver_override") is not None for apqn in self.apqns)
+
     def adapter_views(self) -> dict[int, AdapterView]:
         """Return the adapters."""
         views = {}

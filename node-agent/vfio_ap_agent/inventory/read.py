@@ -55,6 +55,7 @@ async def _read_once(host: HostOps, trusted: Collection[str]) -> HostView:
             vfio_ap=mdevs.loaded,
             ap_config=mdevs.ap_config,
             live_migration=mdevs.live_migration,
+            driver_override=bus.driver_override(),
             queue_control=queue_control(queues.values()),
         ),
         present=bus.present,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vfio_ap.handover import Preference
 from vfio_ap.hostops import Op, Result, Write
 from vfio_ap.hostwish import WantedMdev, Wish
 from vfio_ap.idset import IdSet
@@ -65,7 +66,10 @@ class Witness:
 class Node:
     """A modelled machine, by default of three CCA adapters 4-6 and domains 4,6,171, and the agent's state."""
 
-    def __init__(self, folder: Path, profile: str = "K7.1", **machine: object) -> None:
+    def __init__(
+        self, folder: Path, profile: str = "K7.1", prefer: Preference = "auto", **machine: object
+    ) -> None:
+        self.prefer = prefer
         document = {"adapters": [{"id": n, "type": "CEX8C"} for n in (4, 5, 6)], "usageDomains": "4,6,0xab"}
         self.control = boot(machine_from(document | machine), profile)
         self.kernel = self.control.kernel
@@ -79,7 +83,7 @@ class Node:
         state = StateDir(self.folder / "state")
         self.state = state
         self.samples = Samples(state, clock=lambda: "2026-11-21T10:00:00Z")
-        self.applier = Applier(self.witness, OursFile(state), self.samples, self.folder / "lock")
+        self.applier = Applier(self.witness, OursFile(state), self.samples, self.folder / "lock", self.prefer)
 
     async def apply(self, *mdevs: WantedMdev, reserved: Sequence[Matrix] = ()):
         return await self.applier.apply(wish(*mdevs, reserved=reserved))
