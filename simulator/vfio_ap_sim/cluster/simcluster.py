@@ -80,13 +80,15 @@ class SimCluster:
         kubeconfig = self.plane.client_kubeconfig(f"system:node:{name}", ["system:nodes"])
         folder = self.plane.run_dir / "n" / str(number)
         folder.mkdir(parents=True)
-        # Each node has an address of its own, so that pods of two nodes may have the same port.
+        # Each node has an address of its own, so that pods of two nodes may have the same port; and so has each
+        # cluster, by its API server's port, for two may run on one machine.
+        port = self.plane.ports.apiserver
         node = SimNode(
             name,
             machine,
             kubeconfig,
             folder,
-            address=f"127.66.0.{number}",
+            address=f"127.{port >> 8}.{port & 255}.{number}",
             labels=labels or {},
             profile=profile,
             images=images,
