@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from vfio_ap.handover import Preference
+from vfio_ap_agent.definitions import DEFAULT as DEFINITIONS
 from vfio_ap_agent.lock import DEFAULT as DEFAULT_LOCK
 
 
@@ -61,6 +62,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         )
         if name == "apply":
             command.add_argument("--dry-run", action="store_true", help="the same as plan")
+            command.add_argument(
+                "--persist",
+                nargs="?",
+                type=Path,
+                const=DEFINITIONS,
+                metavar="DIR",
+                help=f"define the devices for mdevctl, too, so that a boot restores them (default: {DEFINITIONS})",
+            )
     commands.add_parser("watch", parents=[common, output], help="show changes as they happen")
     run = commands.add_parser("run", parents=[common], help="serve a cluster: apply APNode.spec, report")
     run.add_argument("--node-name", default=os.environ.get("NODE_NAME", ""), help="name of the Node ($NODE_NAME)")

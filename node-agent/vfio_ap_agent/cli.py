@@ -29,6 +29,7 @@ from vfio_ap.hostwish import HostPlan, Ours
 from vfio_ap_agent import render, status
 from vfio_ap_agent.apply import Applier, Outcome
 from vfio_ap_agent.arguments import parser
+from vfio_ap_agent.definitions import Definitions, mask_hint
 from vfio_ap_agent.desired import Desired, load
 from vfio_ap_agent.host.client import LanedHost, open_host
 from vfio_ap_agent.host.events import kernel_log, uevents
@@ -95,12 +96,25 @@ async def _command(args: argparse.Namespace, desired: Desired) -> int:
         applier = Applier(host, ours, samples, lock_of(args), args.queue_control)
         dry = args.command == "plan" or args.dry_run
         outcome = await (applier.inspect(desired.wish) if dry else applier.apply(desired.wish))
+        undefined = [] if dry else _define(args, Definitions(state), outcome, applier.ours)
         _show_outcome(args, desired, outcome, applier.ours, samples, dry=dry)
         refused = bool(outcome.plan.refusals) or outcome.problem is not None or bool(desired.problems)
         unready = not dry and any(r.state in ("Failed", "Pending", "Incomplete") for r in outcome.reports)
-        return REFUSED if refused or unready else OK
+        return REFUSED if refused or unready or undefined else OK
     finally:
         await host.close()
+
+
+def _define(args: argparse.Namespace, definitions: Definitions, outcome: Outcome, ours: Ours) -> list[Refusal]:
+    """Keep mdevctl's definitions beside the devices; return and print what could not be done."""
+    problems = definitions.forget(ours.mdevs)
+    if args.persist is not None:
+        problems += definitions.persist(args.persist, outcome, ours.mdevs)
+        if not problems and (hint := mask_hint(outcome)):
+            print(f"vfio-ap-agent: for the masks to outlive a boot, too: {hint}", file=sys.stderr)
+    for problem in problems:
+        print(f"vfio-ap-agent: {render.refusal(problem)}", file=sys.stderr)
+    return problems
 
 
 def _show_inventory(args: argparse.Namespace, view: HostView, ours: Ours, samples: Samples) -> None:
