@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from vfio_ap import whynot
 from vfio_ap.errors import Refusal
 from vfio_ap.handover import Handover, by_masks, by_overrides, cannot_come
-from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import Adopt, Assign, Configure, Create, HostPlan, Ours, Remove, Step, Wish
+from vfio_ap.hostview import GUEST_DRIVER, HostView
+from vfio_ap.hostwish import Adopt, Assign, Configure, Create, HostPlan, Ours, Refilter, Remove, Step, Wish
 from vfio_ap.idset import IdSet
 from vfio_ap.inuse import refuse_change_in_use, unbound_under_guest
 from vfio_ap.matrix import Matrix
@@ -76,6 +76,7 @@ class _Attempt:
         waiting = self._check_guests(targets, handover)
         steps: list[Step] = [*adopted, *(Remove(uuid) for uuid in removed), *handover.before]
         steps += self._configurations(standing, targets, waiting)
+        steps += self._refilters(targets)
         steps += handover.after
         return HostPlan(tuple(steps), self.refusals, frozenset(waiting), handover.release)
 
@@ -222,6 +223,20 @@ class _Attempt:
                 self._refuse(uuid, Refusal("Exchange", str(apqn), text, "change one of them first"))
             waiting.add(uuid)
         return _creates_beside_configurations(steps)
+
+    def _refilters(self, targets: dict[str, Matrix]) -> list[Refilter]:
+        """Return idle devices that lack adapters for no reason that still holds (V-24)."""
+        steps = []
+        bound = self.view.by_driver().get(GUEST_DRIVER, {}) if self.view.kernel.ap_config else {}
+        for uuid, target in targets.items():
+            mdev = self.view.mdevs.get(uuid)
+            if mdev is None or mdev.matrix != target or mdev.guest is None or not mdev.proven_idle:
+                continue
+            domains = target.domains & self.view.present.domains
+            lacking = (target.adapters & self.view.present.adapters) - mdev.guest.adapters
+            if domains and any(not domains - bound.get(adapter, IdSet()) for adapter in lacking):
+                steps.append(Refilter(uuid, target, mdev.guest))
+        return steps
 
     def _shrink_one(
         self, pending: list[str], now: dict[str, Matrix], targets: dict[str, Matrix]

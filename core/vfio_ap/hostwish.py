@@ -118,6 +118,19 @@ class Configure:
 
 
 @dataclass(frozen=True, slots=True)
+class Refilter:
+    """Write a configuration again that is there: adapters that were filtered do not come back otherwise (V-24)."""
+
+    uuid: str
+    matrix: Matrix
+    guest: Matrix
+    """What a guest gets without it."""
+
+    def __str__(self) -> str:
+        return f"write {self.uuid}/ap_config again"
+
+
+@dataclass(frozen=True, slots=True)
 class Assign:
     """One write to an assign or unassign file, where the kernel has no ``ap_config``."""
 
@@ -164,7 +177,7 @@ class Probe:
         return f"probe {self.apqn}"
 
 
-Step: TypeAlias = Adopt | Remove | EditMask | Override | Unbind | Probe | Create | Configure | Assign
+Step: TypeAlias = Adopt | Remove | EditMask | Override | Unbind | Probe | Create | Configure | Refilter | Assign
 
 
 def gives_back(step: Step) -> bool:

@@ -28,6 +28,7 @@ from vfio_ap.hostwish import (
     Ours,
     Override,
     Probe,
+    Refilter,
     Remove,
     Step,
     Unbind,
@@ -94,6 +95,8 @@ class Applier:
         self._lock = lock
         self._prefer = prefer
         self._probed: set[Probe] = set()
+        self._refiltered: set[Refilter] = set()
+        """Both are tried once, and again when the host shows something new."""
         self._turn = asyncio.Lock()
 
     @property
@@ -157,7 +160,9 @@ class Applier:
         view = settle(view, self.ours, self._prefer)
         plan = plan_host(view, wish, self.ours, aside)
         keep = old.keep_bits if old else False
-        steps = [step for step in plan.steps if step not in self._probed and not (keep and gives_back(step))]
+        self._refiltered = {r for r in self._refiltered if (m := view.mdevs.get(r.uuid)) and m.guest == r.guest}
+        tried: set[Step] = {*self._probed, *self._refiltered}
+        steps = [step for step in plan.steps if step not in tried and not (keep and gives_back(step))]
         fresh = _Pass(view, replace(plan, steps=tuple(steps)), aside)
         if old is not None:
             fresh.tries, fresh.keep_bits, fresh.done, fresh.failures = old.tries, keep, old.done, old.failures
@@ -259,6 +264,9 @@ class Applier:
             case Configure(uuid, matrix):
                 await writes.configure(self._host, step)
                 self._own(uuid, matrix, view, wish)
+            case Refilter(uuid, matrix):
+                self._refiltered.add(step)
+                await writes.configure(self._host, Configure(uuid, matrix))
             case Assign(uuid, leads_to=matrix):
                 await writes.assign(self._host, step)
                 self._own(uuid, matrix, view, wish)

@@ -9,7 +9,19 @@ from vfio_ap import grid
 from vfio_ap.errors import Refusal
 from vfio_ap.hostreport import MdevReport
 from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import Adopt, Assign, Configure, Create, EditMask, Override, Probe, Remove, Step, Unbind
+from vfio_ap.hostwish import (
+    Adopt,
+    Assign,
+    Configure,
+    Create,
+    EditMask,
+    Override,
+    Probe,
+    Refilter,
+    Remove,
+    Step,
+    Unbind,
+)
 from vfio_ap.matrix import Matrix
 from vfio_ap.release import Release
 
@@ -68,6 +80,8 @@ def _step(step: Step) -> str:
         case Configure(uuid, matrix):
             control = f", control {matrix.control_domains}" if matrix.control_domains else ""
             return f"write   {uuid}  {matrix}{control}"
+        case Refilter(uuid, matrix):
+            return f"again   {uuid}  {matrix}"
         case Assign(uuid, file, number):
             return f"write   {uuid}  {file} {number}"
 

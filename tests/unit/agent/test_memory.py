@@ -90,6 +90,32 @@ async def hold(lock):
         return lock.read_text()
 
 
+THEIRS = """
+cd "$1"; echo $$ > theirs
+ln theirs lock 2>/dev/null && echo taken early
+echo waiting
+until ln theirs lock 2>/dev/null; do sleep 0.03; done
+cat lock; read -r _; rm lock theirs
+"""
+"""What s390-tools do (libutil/util_lockfile.c), in a process of its own."""
+
+
+async def test_others_wait_for_our_lock_and_we_for_theirs(tmp_path):
+    lock = tmp_path / "lock"
+    async with config_lock(lock):
+        other = await asyncio.create_subprocess_exec("bash", "-c", THEIRS, "-", str(tmp_path), stdin=-1, stdout=-1)
+        assert await other.stdout.readline() == b"waiting\n"
+    assert await other.stdout.readline() == f"{other.pid}\n".encode()
+    with pytest.raises(RefusedError, match=f"held by process {other.pid} "):
+        async with config_lock(lock, patience=0.1):
+            pass
+    ours = asyncio.ensure_future(hold(lock))
+    other.stdin.write(b"\n")
+    assert await ours == f"{os.getpid()}\n"
+    assert await other.wait() == 0
+    assert not lock.exists()
+
+
 async def test_the_lock_of_a_dead_process_is_broken(tmp_path):
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     (tmp_path / "lock").write_text(dead.stdout)
