@@ -24,6 +24,8 @@ CONF = "/share/ap.conf"
 KVM_CREATE_VM, KVM_CREATE_DEVICE, KVM_SET_DEVICE_ATTR = 0xAE01, 0xC00CAEE0, 0x4018AEE1
 VFIO = 0x3B64
 SET_IOMMU, SET_CONTAINER, GET_DEVICE, SET_IRQS, RESET = (VFIO + n for n in (2, 4, 6, 10, 11))
+REQUESTS, CONFIG_CHANGES = 0, 1
+"""Interrupts of a vfio-ap device by index."""
 NETLINK_KOBJECT_UEVENT = 15
 PATIENCE = 5.0
 
@@ -64,13 +66,16 @@ class Guest:
         link = self._file(struct.unpack("III", made)[1])
         member = ctypes.c_int32(group)
         fcntl.ioctl(link, KVM_SET_DEVICE_ATTR, struct.pack("IIQQ", 0, 1, 1, ctypes.addressof(member)))
-        with contextlib.suppress(OSError):  # interpretation of AP instructions; 6.12 refuses it in emulation
-            fcntl.ioctl(machine, KVM_SET_DEVICE_ATTR, struct.pack("IIQQ", 0, 2, 4, 0))
+        fcntl.ioctl(machine, KVM_SET_DEVICE_ATTR, struct.pack("IIQQ", 0, 2, 4, 0))
         name = ctypes.create_string_buffer(uuid.encode())
         self._device = self._file(fcntl.ioctl(group, GET_DEVICE, name, True))
-        for index in (0, 1):
-            event = self._file(os.eventfd(0))
-            fcntl.ioctl(self._device, SET_IRQS, struct.pack("IIIIIi", 24, 1 << 2 | 1 << 5, index, 0, 1, event))
+        self._listen(REQUESTS)
+        with contextlib.suppress(OSError):  # 6.12 has no such event (V-28)
+            self._listen(CONFIG_CHANGES)
+
+    def _listen(self, index: int) -> None:
+        event = self._file(os.eventfd(0))
+        fcntl.ioctl(self._device, SET_IRQS, struct.pack("IIIIIi", 24, 1 << 2 | 1 << 5, index, 0, 1, event))
 
     def reset(self) -> None:
         """Reset the device as a reboot does."""
