@@ -95,7 +95,8 @@ class Guest:
     def play(self, scenario: list[tuple[str, str, object]]) -> dict[str, dict]:
         """Run steps of (name, kind, what) in one process, since every start of Python takes seconds in emulation.
 
-        Kinds: ``sh`` is a shell command, ``agent`` the agent's arguments, ``desire`` the document it is to apply.
+        Kinds: ``sh`` is a shell command, ``agent`` the agent's arguments, ``desire`` the document it is to apply,
+        ``override`` the same where the host shows no mode yet and is to use driver_override.
         Return by name what each printed and its exit code.
         """
         (self.state / "share" / "scenario.json").write_text(json.dumps(scenario))

@@ -30,12 +30,16 @@ def shell(command):
     return {"code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
 
-def desire(document):
+def desire(document, *options):
     DESIRED.write_text(json.dumps(document))
-    return agent(f"apply --desired {DESIRED}")
+    return agent(" ".join(["apply", "--desired", str(DESIRED), *options]))
+
+
+def override(document):
+    return desire(document, "--queue-control override")
 
 
 results = {}
 for name, kind, what in json.loads(Path(sys.argv[1]).read_text()):
-    results[name] = {"sh": shell, "agent": agent, "desire": desire}[kind](what)
+    results[name] = {"sh": shell, "agent": agent, "desire": desire, "override": override}[kind](what)
 sys.stdout.write(json.dumps(results))

@@ -52,6 +52,14 @@ SCENARIO = [
     ("not asked", "desire", wish(THEIRS)),
     ("adopted", "desire", wish({**THEIRS, "adopt": True})),
     ("theirs gone", "desire", wish()),
+    ("masks back", "sh", "echo +0-255 > /sys/bus/ap/apmask"),
+    ("overridden", "override", wish(PAYMENTS)),
+    ("overrides", "sh", "cd /sys/bus/ap/devices && grep . */driver_override; cat ../apmask ../aqmask"),
+    ("mask refused", "sh", "echo -7 > /sys/bus/ap/apmask"),
+    ("in advance", "desire", wish(PAYMENTS, {**THEIRS, "adapters": "9"})),
+    ("at rest by override", "desire", wish(PAYMENTS)),
+    ("back by override", "desire", wish()),
+    ("no overrides", "sh", "cd /sys/bus/ap/devices && grep . */driver_override; echo -7 > /sys/bus/ap/apmask"),
     ("log", "sh", "dmesg | grep vfio_ap | grep -v -e 'iommu group' -e Registered || true"),
 ]  # fmt: skip
 
@@ -128,6 +136,29 @@ def test_what_others_made_is_left_alone_and_adopted_only_when_equal(played):
     # Adopted, the device is ours to remove; the mask bit was never ours to give back.
     assert "mdevs" not in played["theirs gone"]["document"]
     assert played["theirs gone"]["document"]["guestQueues"] == 4
+
+
+def test_by_override_single_queues_leave_and_come_back(played, guest):
+    made = played["overridden"]
+    if guest.kernel == "6.12":
+        assert mdev(made, A)["reason"] == "QueueControlUnknown"
+        return
+    assert made["code"] == 0, made["stderr"]
+    assert made["document"]["steps"] == [
+        "write 05.0004/driver_override vfio_ap", "write 05.0011/driver_override vfio_ap",
+        "unbind 05.0004 from cex4queue", "probe 05.0004", "unbind 05.0011 from cex4queue", "probe 05.0011",
+        f"create {A}", f"write {A}/ap_config adapters 5 x domains 4,17",
+    ]  # fmt: skip
+    assert (mdev(made, A)["state"], made["document"]["kernel"]["queueControl"]) == ("Ready", "DriverOverride")
+    shown = played["overrides"]["stdout"].split()
+    assert shown[:2] == ["05.0004/driver_override:vfio_ap", "05.0011/driver_override:vfio_ap"]
+    assert set(shown[2:]) == {"0x" + 64 * "f"}
+    assert "Invalid argument" in played["mask refused"]["stderr"]
+    assert mdev(played["in advance"], B)["reason"] == "QueueAbsent"
+    assert (played["at rest by override"]["code"], played["at rest by override"]["document"]["steps"]) == (0, [])
+    back = played["back by override"]
+    assert (back["code"], back["document"]["hostQueues"]) == (0, 24)
+    assert (played["no overrides"]["code"], played["no overrides"]["stdout"]) == (0, "")
 
 
 def test_changes_and_kernel_log_lines_are_noticed_as_they_happen(played):
