@@ -20,6 +20,7 @@ from vfio_ap_kube.client import ApiError, Client
 from vfio_ap_kube.credentials import Credentials, load
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_kube.lease import Leadership
+from vfio_ap_operator.admission.server import serving
 from vfio_ap_operator.fleet import Fleet
 from vfio_ap_operator.reconcile import MATRICES, Reconciler
 from vfio_ap_operator.settings import Settings
@@ -62,6 +63,8 @@ class App:
         credentials = load()
         client = await self._tasks.enter_async_context(Client(credentials, manager="vfio-ap-operator"))
         events = EventPoster(client, "vfio-ap-operator", self._settings.identity)
+        if webhook := self._settings.webhook:
+            await self._tasks.enter_async_context(serving(client, webhook, self._settings.health_host))
         self.phase = "waiting to lead"
         leadership = Leadership(client, self._settings.namespace, "vfio-ap-operator", self._settings.identity)
         await leadership.acquire()

@@ -13,7 +13,7 @@ from vfio_ap.scheduling import Constraints, Expression, Taint, Toleration
 MATRIX_LABEL = "ap.s390x.io/matrix"
 GATE = "ap.s390x.io/placement"
 HOLD = "ap.s390x.io/hold"
-_MIGRATION_LABEL = "kubevirt.io/migrationJobUID"
+MIGRATION_LABEL = "kubevirt.io/migrationJobUID"
 _OWNER_LABEL = "kubevirt.io/created-by"
 _NAME_LABEL = "vm.kubevirt.io/name"
 
@@ -37,7 +37,7 @@ def pod_view(document: dict[str, Any]) -> PodView | None:
         node=str(spec.get("nodeName") or ""),
         gated=GATE in gates,
         held=(metadata.get("annotations") or {}).get(HOLD) == "held",
-        target=_MIGRATION_LABEL in labels,
+        target=MIGRATION_LABEL in labels,
         unschedulable=any(
             c.get("type") == "PodScheduled" and c.get("reason") == "Unschedulable" for c in conditions
         ),

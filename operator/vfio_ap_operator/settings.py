@@ -6,6 +6,8 @@ import os
 import socket
 from dataclasses import dataclass
 
+from vfio_ap_operator.admission.settings import WebhookSettings
+
 FINALIZER = "ap.s390x.io/devices"
 """Keeps an APMatrix until no node holds its devices."""
 USE_LABEL = "use.ap.s390x.io/"
@@ -23,6 +25,8 @@ class Settings:
     health_host: str
     """Address of the health endpoint; in a pod its own address, so that nothing else listens."""
     health_port: int
+    webhook: WebhookSettings | None = None
+    """Of the admission webhook; None where policies stand for it."""
     agent_silence: float = 45.0
     """Seconds without a renewed Lease after which an agent counts as silent."""
     resync: float = 600.0
@@ -30,10 +34,14 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Return the settings of POD_NAMESPACE, POD_NAME, POD_IP and HEALTH_PORT, else those of a workstation."""
+        """Return the settings of POD_NAMESPACE, POD_NAME, POD_IP and HEALTH_PORT, else those of a workstation.
+
+        Those of the webhook come from variables of its own. Raises ValueError.
+        """
         return cls(
             namespace=os.environ.get("POD_NAMESPACE", "vfio-ap-system"),
             identity=os.environ.get("POD_NAME", socket.gethostname()),
             health_host=os.environ.get("POD_IP", "127.0.0.1"),
             health_port=int(os.environ.get("HEALTH_PORT", "8080")),
+            webhook=WebhookSettings.from_environment(),
         )
