@@ -43,7 +43,8 @@ class Launchers:
         }
         if target:
             labels["kubevirt.io/migrationJobUID"] = "job-1"
-            document["metadata"]["annotations"]["ap.s390x.io/hold"] = "held"
+            # Held by its sidecar, which admission looks for
+            document["spec"]["containers"].append({"name": "hook-sidecar-0", "image": "vfio-ap-hook:0.1.0"})
         return await self.client.create(BANK, document)
 
     async def until(self, name, holds, what):
