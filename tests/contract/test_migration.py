@@ -233,6 +233,11 @@ def test_l6_before_the_device_is_open_and_in_a_secure_guest() -> None:
             Session(here.control, A).set_state(State.STOP)
         assert refused.value.errno == number
     assert here.log == [f"vfio_ap_mdev {A}: Migration not allowed from or to a Secure Execution guest"]
+    assert move(here, host("MIGv1")).name == "EPERM"
+    here, there = source("MIGv4PLUS"), host("MIGv4PLUS", secureGuest=True)
+    moved = move(here, there)
+    assert (moved.name, moved.step) == ("ENOTTY", "write")
+    assert not there.kernel.guests and here.status("05.0004") == "in use"
 
 
 def test_a_target_without_the_mdev_is_told_before_anything_begins() -> None:

@@ -167,7 +167,7 @@ def migrate(source: Control, target: Control, uuid: str, *, target_uuid: str | N
     except SysfsError as error:
         if saving is not None:
             session.close(saving)
-        session.set_state(State.RUNNING)
+            session.set_state(State.RUNNING)
         return ended(error.errno)
     session.close(saving)
     session.set_state(State.STOP)
@@ -179,13 +179,15 @@ def migrate(source: Control, target: Control, uuid: str, *, target_uuid: str | N
 def _resume(target: Control, uuid: str, guest: str, stream: bytes) -> None:
     """Have the target's guest take a stream and run. Raises SysfsError once the guest is gone again."""
     session = Session(target, uuid)
-    session.set_state(State.STOP)
-    resuming = session.set_state(State.RESUMING)
-    assert resuming is not None
+    resuming: DataFile | None = None
     try:
+        session.set_state(State.STOP)
+        resuming = session.set_state(State.RESUMING)
+        assert resuming is not None
         session.write_all(resuming, stream)
     except SysfsError:
-        session.close(resuming)
+        if resuming is not None:
+            session.close(resuming)
         finish(target, target.stop_guest(guest))
         raise
     session.close(resuming)
