@@ -15,8 +15,8 @@ OK, NO, MISUSED = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    """Run one command and return its exit code; without one, serve: KubeVirt gives a sidecar no arguments."""
+    words = (sys.argv[1:] if arguments is None else list(arguments)) or ["serve"]
     if words == ["ready"]:
         return _ready(paths.socket_dir(), paths.hold_file())
     from vfio_ap_hook.arguments import parser
