@@ -27,7 +27,8 @@ SET_IOMMU, SET_CONTAINER, GET_DEVICE, SET_IRQS, RESET = (VFIO + n for n in (2, 4
 REQUESTS, CONFIG_CHANGES = 0, 1
 """Interrupts of a vfio-ap device by index."""
 NETLINK_KOBJECT_UEVENT = 15
-PATIENCE = 5.0
+PATIENCE = 60.0
+"""Seconds; far more than anything takes, for the emulation may be slow."""
 
 
 def said(call: Callable[[], object]) -> str:
