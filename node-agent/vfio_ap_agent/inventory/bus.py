@@ -49,7 +49,18 @@ class Bus:
                 Refusal("NoApBus", "host", f"has no {paths.BUS}", "a machine without AP facilities needs no agent")
             )
         self.adapters = sorted(int(match[1], 16) for name in devices if (match := _CARD.fullmatch(name)))
-        self.apqns = sorted(Apqn.parse(name) for name in devices if _QUEUE.fullmatch(name))
+        apqns = sorted(Apqn.parse(name) for name in devices if _QUEUE.fullmatch(name))
+        self._apqns: dict[int, list[Apqn]] = {adapter: [] for adapter in self.adapters}
+        for apqn in apqns:
+            if apqn.adapter not in self._apqns:
+                raise Changed(f"{paths.BUS}/devices/{apqn}")  # a queue goes before its card
+            self._apqns[apqn.adapter].append(apqn)
+        self._bound: dict[str, str] = {}
+        self._same: dict[QueueView, QueueView] = {}
+        self.adapter_views: dict[int, AdapterView] = {}
+        self.queue_views: dict[Apqn, QueueView] = {}
+        self.driver_override = False
+        """Whether this kernel's queues have overrides (Q-7)."""
         self.drivers = files.names(paths.DRIVERS) or ()
         self.masks = HostMasks(self._mask("apmask"), self._mask("aqmask"))
         self.present = self._present()
@@ -64,7 +75,10 @@ class Bus:
             self._files.text(f"{paths.BUS}/ap_{n}_mask") for n in ("adapter", "usage_domain", "control_domain")
         ]
         if any(text is None or text.strip() == "not supported" for text in texts):
-            return Matrix(IdSet.from_ids(self.adapters), IdSet.from_ids({apqn.domain for apqn in self.apqns}))
+            return Matrix(
+                IdSet.from_ids(self.adapters),
+                IdSet.from_ids({q.domain for row in self._apqns.values() for q in row}),
+            )
         return Matrix(*(IdSet.from_mask(text) for text in texts if text is not None))
 
     def maximum(self, what: str) -> int:
@@ -91,94 +105,85 @@ class Bus:
 
     # -- devices
 
-    def device_ops(self) -> Iterable[Op]:
-        """Return the second batch: cards and queues, but for what waits for vfio_ap's lock."""
-        for name in self.drivers:
-            yield List(f"{paths.DRIVERS}/{name}")
-        for adapter in self.adapters:
-            for file in ("type", "ap_functions", "online", "config", "chkstop"):
-                yield Read(f"{paths.card(adapter)}/{file}")
-        bound = self._bound(_DRIVERS)
-        for apqn in self.apqns:
+    def driver_ops(self) -> Iterable[Op]:
+        """Return what lists the queues of drivers that are not known in advance."""
+        return (List(f"{paths.DRIVERS}/{name}") for name in self.drivers)
+
+    def learn_drivers(self) -> None:
+        """Take in which driver has which queue."""
+        names = ((driver, self._files.names(f"{paths.DRIVERS}/{driver}") or ()) for driver in self.drivers)
+        self._bound = {name: driver for driver, bound in names for name in bound}
+
+    def device_ops(self, adapter: int) -> Iterable[Op]:
+        """Return what is read of an adapter and its queues, but for what waits for vfio_ap's lock."""
+        for file in ("type", "ap_functions", "online", "config", "chkstop"):
+            yield Read(f"{paths.card(adapter)}/{file}")
+        for apqn in self._apqns[adapter]:
             path = paths.queue(apqn)
             for file in ("config", "chkstop", "ap_functions", "driver_override"):
                 yield Read(f"{path}/{file}")
-            if bound.get(str(apqn)) == HOST_DRIVER:
+            if self._bound.get(str(apqn)) == HOST_DRIVER:
                 yield Read(f"{path}/online")
 
-    def status_ops(self) -> Iterable[Op]:
+    def status_ops(self, adapter: int) -> Iterable[Op]:
         """Return reads that wait while a queue is being reset (V-14)."""
-        bound = self._bound(_DRIVERS)
-        for apqn in self.apqns:
-            if bound.get(str(apqn)) == GUEST_DRIVER:
+        for apqn in self._apqns[adapter]:
+            if self._bound.get(str(apqn)) == GUEST_DRIVER:
                 yield Read(f"{paths.queue(apqn)}/status")
 
-    def _bound(self, drivers: Iterable[str]) -> dict[str, str]:
-        names = ((driver, self._files.names(f"{paths.DRIVERS}/{driver}") or ()) for driver in drivers)
-        return {name: driver for driver, bound in names for name in bound}
-
-    def driver_override(self) -> bool:
-        """Tell whether this kernel's queues have overrides (Q-7)."""
-        return any(self._files.text(f"{paths.queue(apqn)}/driver_override") is not None for apqn in self.apqns)
-
-    def adapter_views(self) -> dict[int, AdapterView]:
-        """Return the adapters."""
-        views = {}
-        for adapter in self.adapters:
-            path = paths.card(adapter)
-            views[adapter] = AdapterView(
-                adapter,
-                (self._files.text(f"{path}/type") or "").strip(),
-                self._word(f"{path}/ap_functions"),
-                self._flag(f"{path}/online", optional=True),
-                self._flag(f"{path}/config"),
-                self._flag(f"{path}/chkstop"),
-            )
-        return views
-
-    def queue_views(self) -> dict[Apqn, QueueView]:
-        """Return the queues."""
-        bound = self._bound(self.drivers)
-        views: dict[Apqn, QueueView] = {}
-        same: dict[QueueView, QueueView] = {}
-        for apqn in self.apqns:
-            path, driver = paths.queue(apqn), bound.get(str(apqn), "")
+    def take(self, files: Files, adapter: int) -> None:
+        """Take in an adapter and its queues. Thousands of queues say the same few things: each is kept once."""
+        path = paths.card(adapter)
+        self.adapter_views[adapter] = AdapterView(
+            adapter,
+            (files.text(f"{path}/type") or "").strip(),
+            _word(files, f"{path}/ap_functions"),
+            _flag(files, f"{path}/online", optional=True),
+            _flag(files, f"{path}/config"),
+            _flag(files, f"{path}/chkstop"),
+        )
+        for apqn in self._apqns[adapter]:
+            path, driver = paths.queue(apqn), self._bound.get(str(apqn), "")
+            override = files.text(f"{path}/driver_override")
+            self.driver_override |= override is not None
             queue = QueueView(
                 driver,
-                self._status(path) if driver == GUEST_DRIVER else "",
-                self._flag(f"{path}/online") if driver == HOST_DRIVER else None,
-                self._flag(f"{path}/config"),
-                self._flag(f"{path}/chkstop"),
-                self._word(f"{path}/ap_functions"),
-                (self._files.text(f"{path}/driver_override") or "").strip(),
+                _status(files, path) if driver == GUEST_DRIVER else "",
+                _flag(files, f"{path}/online") if driver == HOST_DRIVER else None,
+                _flag(files, f"{path}/config"),
+                _flag(files, f"{path}/chkstop"),
+                _word(files, f"{path}/ap_functions"),
+                (override or "").strip(),
             )
-            views[apqn] = same.setdefault(queue, queue)
-        return views
+            self.queue_views[apqn] = self._same.setdefault(queue, queue)
 
-    def _status(self, path: str) -> str:
-        text = self._files.needed(f"{path}/status").strip()
-        if text not in ("unassigned", "assigned", "in use"):
-            raise nonsense(f"{path}/status", text)
-        return text
 
-    def _flag(self, path: str, *, optional: bool = False) -> bool | None:
-        text = self._files.text(path)
-        if text is None:
-            if optional:
-                return None
-            raise Changed(path)
-        if text.strip() not in ("0", "1"):
-            raise nonsense(path, text)
-        return text.strip() == "1"
+def _status(files: Files, path: str) -> str:
+    text = files.needed(f"{path}/status").strip()
+    if text not in ("unassigned", "assigned", "in use"):
+        raise nonsense(f"{path}/status", text)
+    return text
 
-    def _word(self, path: str) -> int | None:
-        """Return a facility word; None where the kernel shows none or TAPQ failed (Q-6)."""
-        if self._files.failed(Read(path)) is not None:
+
+def _flag(files: Files, path: str, *, optional: bool = False) -> bool | None:
+    text = files.text(path)
+    if text is None:
+        if optional:
             return None
-        text = (self._files.text(path) or "").strip()
-        if not _WORD.fullmatch(text):
-            raise nonsense(path, text)
-        return int(text, 16)
+        raise Changed(path)
+    if text.strip() not in ("0", "1"):
+        raise nonsense(path, text)
+    return text.strip() == "1"
+
+
+def _word(files: Files, path: str) -> int | None:
+    """Return a facility word; None where the kernel shows none or TAPQ failed (Q-6)."""
+    if files.failed(Read(path)) is not None:
+        return None
+    text = (files.text(path) or "").strip()
+    if not _WORD.fullmatch(text):
+        raise nonsense(path, text)
+    return int(text, 16)
 
 
 def queue_control(queues: Iterable[QueueView]) -> QueueControl:

@@ -40,11 +40,18 @@ async def _read_once(host: HostOps, trusted: Collection[str]) -> HostView:
     await files.fetch([*bus_ops(), *listing_ops()])
     bus, mdevs = Bus(files), Mdevs(files)
     limits = bus.maximum("adapter"), bus.maximum("domain")
-    await files.fetch([*bus.device_ops(), *mdevs.attribute_ops()])
+    await files.fetch([*bus.driver_ops(), *mdevs.attribute_ops()])
+    bus.learn_drivers()
     mdevs.learn_members()
-    await files.fetch([*bus.status_ops(), *mdevs.matrix_ops(bus.masks, limits, trusted)])
+    for adapter in bus.adapters:
+        # One at a time, which bounds the memory that a reading takes at its peak.
+        part = Files(host)
+        await part.fetch(bus.device_ops(adapter))
+        await part.fetch(bus.status_ops(adapter))
+        bus.take(part, adapter)
+    queues = bus.queue_views
+    await files.fetch(mdevs.matrix_ops(bus.masks, limits, trusted))
     people = await look_for_holders(files) if mdevs.all else People({})
-    queues = bus.queue_views()
     view = HostView(
         machine=parse_sysinfo(files.text(paths.SYSINFO) or ""),
         kernel=KernelView(
@@ -55,12 +62,12 @@ async def _read_once(host: HostOps, trusted: Collection[str]) -> HostView:
             vfio_ap=mdevs.loaded,
             ap_config=mdevs.ap_config,
             live_migration=mdevs.live_migration,
-            driver_override=bus.driver_override(),
+            driver_override=bus.driver_override,
             queue_control=queue_control(queues.values()),
         ),
         present=bus.present,
         masks=bus.masks,
-        adapters=bus.adapter_views(),
+        adapters=bus.adapter_views,
         queues=queues,
         mdevs=mdevs.views(bus, queues, people),
         bindings=bus.bindings,
