@@ -1,10 +1,11 @@
 """A modelled host with an agent on it, and a witness of everything that the agent writes."""
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vfio_ap.handover import Preference
-from vfio_ap.hostops import Op, Result, Write
+from vfio_ap.hostops import Failed, Op, Result, Write
 from vfio_ap.hostwish import WantedMdev, Wish
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
@@ -44,6 +45,8 @@ class Witness:
         self.writes: list[str] = []
         self.kill_before: int | None = None
         self.kill_after: int | None = None
+        self.faults: dict[int, str] = {}
+        """By number of the write from now: ``kill``, ``hang``, or the name of an errno."""
         self.before: Callable[[Write], None] = lambda op: None
         self.after: Callable[[Write], None] = lambda op: None
 
@@ -52,6 +55,8 @@ class Witness:
             if isinstance(op, Write):
                 if self.kill_before == len(self.writes):
                     raise Killed
+                if (fault := self._fault()) is not None:
+                    return [Failed(fault)]
                 self.writes.append(f"{op.path.rpartition('/')[2]} {op.data.decode().strip()}")
                 self.before(op)
         results = await self.host.run(ops, deadline=deadline)
@@ -61,6 +66,16 @@ class Witness:
                 if self.kill_after == len(self.writes):
                     raise Killed
         return results
+
+    def _fault(self) -> int | None:
+        """Return the errno that the next write gets, if any; end the process or time out where that is due."""
+        due = self.faults.pop(0, None)
+        self.faults = {number - 1: kind for number, kind in self.faults.items()}
+        if due == "kill":
+            raise Killed
+        if due == "hang":
+            raise TimeoutError
+        return None if due is None else getattr(errno, due)
 
 
 class Node:

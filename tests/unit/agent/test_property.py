@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from vfio_ap.hostmask import HostMasks
 from vfio_ap.hostops import Write
+from vfio_ap.hostview import HOST_DRIVER
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 from vfio_ap_agent import paths
 
-from .support import FOREIGN, A, B, Node, WantedMdev, wish
+from .support import FOREIGN, A, B, Killed, Node, WantedMdev, wish
 
 ADAPTERS, DOMAINS = (4, 5), (4, 6)
 MDEV_FILES = ("create", "remove", "assign_adapter", "assign_domain", "unassign_adapter", "unassign_domain")
@@ -41,7 +42,14 @@ touching = st.tuples(st.just("touch"), uuids, st.sampled_from(MDEV_FILES[2:]), i
 """Somebody edits a device that a guest has."""
 growing = st.tuples(st.just("grow"), matrices, st.sampled_from(ADAPTERS), st.sampled_from(DOMAINS))
 """The first device is wished larger while a guest has it and a queue has lost its driver."""
-interference = st.one_of(guests, new_wishes, meddling, touching, growing)
+faults = st.tuples(
+    st.just("fault"), st.integers(0, 7), st.sampled_from(("kill", "kill", "hang", "EIO", "EBUSY", "EINVAL"))
+)
+"""One of the agent's next writes ends it, hangs, or is refused by the kernel."""
+machines = st.tuples(st.just("machine"), st.sampled_from(ADAPTERS), st.sampled_from(("away", "back", "off", "on")))
+"""The HMC takes an adapter away or gives it back, or deconfigures it."""
+interference = st.one_of(guests, new_wishes, meddling, touching, growing, faults, machines)
+HISTORIES = {"count": 0}
 
 
 class Referee:
@@ -58,6 +66,15 @@ class Referee:
     def masks(self) -> HostMasks:
         read = self.node.kernel.read
         return HostMasks(*(IdSet.from_mask(read(f"{paths.BUS}/{name}")) for name in ("apmask", "aqmask")))
+
+    def hosts(self) -> set[Apqn]:
+        """Return the queues that the host's driver has."""
+        return {
+            Apqn(card.id, queue.domain)
+            for card in self.node.kernel.bus.cards.values()
+            for queue in card.domains.values()
+            if queue.driver == HOST_DRIVER
+        }
 
     def guests(self) -> dict[str, set[Apqn]]:
         """Return what each guest's CRYCB has, by the UUID of its device."""
@@ -78,16 +95,18 @@ class Referee:
         self.wanted = new
 
     def before(self, op: Write) -> None:
-        self.were = self.masks(), self.guests(), self.foreign()
+        self.were = self.masks(), self.guests(), self.foreign(), self.hosts()
         if op.path.endswith("/remove"):
             mdev = self.node.kernel.mdevs.by_uuid[op.path.split("/")[-2]]
             assert mdev.guest is None, "removed a device that a guest has"
             assert mdev.uuid not in self.wanted
 
     def after(self, op: Write) -> None:
-        masks, guests, foreign = self.were
+        masks, guests, foreign, hosts = self.were
+        left = hosts - self.hosts()
         for queue in (queue for matrix in self.reserved for queue in matrix):
             assert not (masks.reserves(queue) and not self.masks().reserves(queue)), f"{queue} left the host"
+            assert queue not in left, f"{queue} left the host by {op}"
         for uuid, had in guests.items():
             lost = had - self.guests().get(uuid, set())
             assert lost <= self.told.get(uuid, set()), f"{uuid} lost {lost} by {op}"
@@ -131,27 +150,42 @@ def meddle(node: Node, referee: Referee, action: tuple) -> None:
                 node.control.start_guest(rest[0], rest[0])
         elif kind == "guest":
             node.control.stop_guest(rest[0])
+        elif kind == "fault":
+            node.witness.faults[rest[0]] = rest[1]
+        elif kind == "machine":
+            change_machine(node, *rest)
         elif kind == "restart":
             node.start_agent()
     except (OSError, KeyError, ValueError):
         return
 
 
+def change_machine(node: Node, adapter: int, how: str) -> None:
+    control, there = node.control, adapter in node.kernel.hardware.adapters
+    if how == "back" and not there:
+        control.plug(adapter, "CEX8C")
+    elif how == "away" and there:
+        control.unplug(adapter)
+    elif how in ("off", "on") and there:
+        (control.configure if how == "on" else control.deconfigure)(adapter)
+
+
 @settings(
-    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "40")),
+    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "200")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(
-    profile=st.sampled_from(("K7.1", "K6.12", "K6.1")),
+    profile=st.sampled_from((("K7.1", "masks"), ("K7.1", "override"), ("K6.12", "masks"), ("K6.1", "masks"))),
     first=st.tuples(wishes, reservations),
     story=st.lists(st.tuples(interference, st.sampled_from((True, True, False))), max_size=12),
 )
 def test_converges_or_says_why_and_hurts_nobody(profile, first, story):
     with tempfile.TemporaryDirectory() as folder:
         cards = [{"id": number, "type": "CEX8C"} for number in ADAPTERS]
-        node = Node(Path(folder), profile, adapters=cards, usageDomains=",".join(map(str, DOMAINS)))
+        node = Node(Path(folder), *profile, adapters=cards, usageDomains=",".join(map(str, DOMAINS)))
         referee = Referee(node)
+        HISTORIES["count"] += 1
         asyncio.run(_live(node, referee, first, story))
 
 
@@ -175,7 +209,13 @@ async def _live(node: Node, referee: Referee, first: tuple, story: list) -> None
         referee.tell({mdev.uuid: mdev.matrix for mdev in now.mdevs})
         referee.reserved = list(now.reserved)
         if look:
-            await node.applier.apply(now)
+            try:
+                await node.applier.apply(now)
+            except Killed:
+                node.start_agent()
+            except TimeoutError:
+                pass
+    node.witness.faults.clear()
     outcome = await node.applier.apply(now)
     for report in outcome.reports:
         assert report.state in ("Ready", "Foreign") or report.note is not None
