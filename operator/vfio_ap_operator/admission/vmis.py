@@ -11,7 +11,7 @@ from vfio_ap_operator.admission.sidecar import Sidecar
 from vfio_ap_operator.settings import USE_LABEL
 
 MATRIX = "ap.s390x.io/matrix"
-"""The user's request."""
+"""The user's request, an annotation; admission writes a label of the same name, for selectors."""
 UUID = "ap.s390x.io/uuid"
 """The UUID of the matrix's device, for the sidecar."""
 HOOKS = "hooks.kubevirt.io/hookSidecars"
@@ -54,6 +54,9 @@ def vmi_patch(vmi: Document, labels: dict[str, str], sidecar: Sidecar, strategy:
         patch.append(add("1Gi", "spec", "domain", "memory", "reservedOverhead", "addedOverhead"))
     if strategy is not None:
         patch.append(add(strategy, "spec", "evictionStrategy"))
+    if vmi["metadata"].get("labels") is None:
+        patch.append(add({}, "metadata", "labels"))
+    patch.append(add(matrix, "metadata", "labels", MATRIX))
     if UUID not in annotations:
         patch.append(add(uuid, "metadata", "annotations", UUID))
     hooks = merged_hooks(annotations.get(HOOKS, "[]"), sidecar.entry)
