@@ -96,8 +96,8 @@ async def _command(args: argparse.Namespace, desired: Desired) -> int:
         applier = Applier(host, ours, samples, lock_of(args), args.queue_control)
         dry = args.command == "plan" or args.dry_run
         outcome = await (applier.inspect(desired.wish) if dry else applier.apply(desired.wish))
-        undefined = [] if dry else _define(args, Definitions(state), outcome, applier.ours)
         _show_outcome(args, desired, outcome, applier.ours, samples, dry=dry)
+        undefined = [] if dry else _define(args, Definitions(state), outcome, applier.ours)
         refused = bool(outcome.plan.refusals) or outcome.problem is not None or bool(desired.problems)
         unready = not dry and any(r.state in ("Failed", "Pending", "Incomplete") for r in outcome.reports)
         return REFUSED if refused or unready or undefined else OK
