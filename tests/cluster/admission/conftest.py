@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from vfio_ap_sim.cluster import SimCluster
-from vfio_ap_sim.cluster.simcluster import SYSTEM
+from vfio_ap_sim.cluster.simcluster import SYSTEM, matrix
 from vfio_ap_sim.controlplane import BinaryUnavailableError, CommandFailedError
 from vfio_ap_sim.kubevirt import KubeVirt
 
@@ -72,8 +72,10 @@ def spaces(admin: User, operator: User, kubevirt: User) -> None:
         admin.create(namespace(name))
         admin.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
         admin.kubectl("create", "rolebinding", "ed", "--clusterrole=edit", "--user=ed", "-n", name)
-    labels = (f"use.ap.s390x.io/{name}={uuid}" for name, uuid in (("payments", PAYMENTS), ("cards", CARDS)))
-    operator.kubectl("label", "namespace", "bank", *labels)
+    # Where the operator itself runs, it takes away labels that no matrix asks for
+    for name, uuid, adapter in (("payments", PAYMENTS, 5), ("cards", CARDS, 6)):
+        admin.create(matrix(name, uuid=uuid, adapters=[adapter], domains=[4], allowedNamespaces=["bank"]))
+        operator.kubectl("label", "namespace", "bank", f"use.ap.s390x.io/{name}={uuid}")
     until(lambda: _made(admin, vmi(), UUID) and _made(kubevirt, launcher(), GATE), "admission in force")
 
 

@@ -35,6 +35,7 @@ def injected(document, *, added="1Gi", others=""):
     annotations, spec = document["metadata"]["annotations"], document["spec"]
     assert annotations[MATRIX] == "payments"
     assert annotations[UUID] == PAYMENTS
+    assert document["metadata"]["labels"][MATRIX] == "payments"
     assert annotations[HOOKS] == f"[{others}{ENTRY}]"
     assert spec["evictionStrategy"] == "External"
     resources = spec["domain"]["resources"]
@@ -182,6 +183,14 @@ def test_nobody_changes_what_a_vm_runs_with(admin, kubevirt, editor, running, ch
     patch = json.dumps({"metadata": {"annotations": change}})
     for who in (editor, kubevirt, admin):
         assert FROZEN in who.refusal("patch", "vmi", "one", "-n", "bank", "--type=merge", "-p", patch)
+
+
+@pytest.mark.parametrize("label", ["cards", None])
+def test_the_label_by_which_the_operator_finds_a_vm_stays(admin, editor, running, label):
+    patch = json.dumps({"metadata": {"labels": {MATRIX: label}}})
+    for who in (editor, admin):
+        said = who.refusal("patch", "vmi", "one", "-n", "bank", "--type=merge", "-p", patch)
+        assert "label ap.s390x.io/matrix of a VM with a matrix is the matrix's name" in said
 
 
 def test_other_annotations_of_a_running_vm_are_free(editor, running):

@@ -53,6 +53,7 @@ def test_everything_is_there_once_and_twice(domain):
     assert resources["limits"]["ap.s390x.io/payments"] == resources["requests"]["ap.s390x.io/payments"] == "1"
     assert once["spec"]["domain"]["memory"]["reservedOverhead"] == {"memLock": "Required", "addedOverhead": "1Gi"}
     assert once["spec"]["evictionStrategy"] == "External"
+    assert once["metadata"]["labels"] == {"ap.s390x.io/matrix": "payments"}
     assert injected(once) == once
 
 
