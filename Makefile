@@ -27,6 +27,15 @@ binaries: $(VENV)/.ready ## Get etcd, the Kubernetes servers, kubectl and helm i
 test: $(VENV)/.ready binaries ## All tests that can run on this machine; the others are named with what they need
 	@$(PY) -m pytest $(PYTEST)
 
+test-kernel: $(VENV)/.ready ## Agent and model against a real s390x kernel (AP_REAL_KERNEL, or ../shared/real-kernel)
+	@$(PY) -m pytest tests/kernel $(PYTEST)
+
+bench-model: $(VENV)/.ready ## What the kernel model costs: boot, reads, a thousand machines
+	@$(PY) tools/bench_model.py
+
+bench-agent: $(VENV)/.ready ## What the agent costs: writes and time beside mdevctl, inventory and planning
+	@$(PY) tools/bench_agent.py
+
 test-unit: $(VENV)/.ready ## Unit and contract tests only
 	@$(PY) -m pytest tests/unit tests/contract $(PYTEST)
 
@@ -60,4 +69,4 @@ lock: ## Refresh requirements.lock from the members' requirements
 clean: ## Remove what was made here; the cache of binaries stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis uv.lock
 
-.PHONY: help setup demo binaries test test-unit lint format manifests proto crds lock clean
+.PHONY: help setup demo binaries test test-unit test-kernel bench-model bench-agent lint format manifests proto crds lock clean

@@ -15,7 +15,7 @@ from vfio_ap_sim.kubevirt import KubeVirt
 from .people import People
 
 CHART = Path(__file__).parents[3] / "charts" / "vfio-ap-operator"
-NODES = {"v1": "CEX8C", "v2": "CEX8C", "v3": "CEX8C", "odd": "CEX8P"}
+NODES = {"v1": "CEX8C", "v2": "CEX8C", "v3": "CEX8C", "z-odd": "CEX8P"}
 """Nodes, and the type of their adapter 5: the last one is in EP11 mode, where the others are in CCA mode."""
 
 

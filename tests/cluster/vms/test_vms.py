@@ -63,7 +63,7 @@ async def test_a_drain_without_a_fitting_node_waits_and_says_why(people):
     with pytest.raises(CommandFailedError):
         await people.drain(source, limit=6)
     message = await people.told("cashier", "NoTarget")
-    assert "odd: queue 05.0004: mode: CCA" in message
+    assert "z-odd: queue 05.0004: mode: CCA" in message
     assert people.users(uuid) == {source: "bank_cashier"}
 
 
