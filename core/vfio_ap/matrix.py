@@ -45,6 +45,10 @@ class Matrix:
         """Return the number of queues."""
         return len(self.adapters) * len(self.domains)
 
+    def __bool__(self) -> bool:
+        """Tell whether anything is assigned: adapters without domains are no queues, and are not nothing (V-9)."""
+        return bool(self.adapters or self.domains or self.control_domains)
+
     def __iter__(self) -> Iterator[Apqn]:
         """Return the queues, adapter by adapter, ascending: the order of the kernel's files (V-9)."""
         for adapter in self.adapters:

@@ -222,3 +222,13 @@ async def test_old_kernels_are_never_made_to_overrun_a_page(tmp_path, profile):
     assert node.kernel.hazards == []
     expected = "Ready" if profile == "K6.12" else "Failed"
     assert by_uuid(outcome)[A].state == expected
+
+
+async def test_half_a_matrix_is_completed_on_a_kernel_without_ap_config(tmp_path):
+    """Adapters without domains are no queues, but they are assigned all the same."""
+    node = Node(tmp_path, "K6.1")
+    await node.apply(wanted(A, "4-5", "6"))
+    node.kernel.write(f"{paths.mdev(A)}/unassign_domain", "6")
+    at = len(node.witness.writes)
+    assert by_uuid(await node.apply(wanted(A, "4-5", "6")))[A].state == "Ready"
+    assert node.witness.writes[at:] == ["assign_domain 6"]
