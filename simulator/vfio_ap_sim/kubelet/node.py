@@ -25,6 +25,9 @@ Document = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
+_ANNOTATIONS = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+"""What every kubelet registers its Node with (pkg/kubelet/kubelet_node_status.go)."""
+
 
 class NodeKeeper:
     """Keeps one Node registered and its status and Lease current."""
@@ -56,7 +59,7 @@ class NodeKeeper:
         document = {
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": self._name, "labels": self._labels},
+            "metadata": {"name": self._name, "labels": self._labels, "annotations": _ANNOTATIONS},
             "spec": {},
         }
         try:
