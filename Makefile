@@ -30,6 +30,9 @@ test: $(VENV)/.ready binaries ## All tests that can run on this machine; the oth
 test-kernel: $(VENV)/.ready ## Agent and model against a real s390x kernel (AP_REAL_KERNEL, or ../shared/real-kernel)
 	@$(PY) -m pytest tests/kernel $(PYTEST)
 
+test-long: $(VENV)/.ready ## 10,000 random histories of hosts, wishes and meddlers
+	@PROPERTY_EXAMPLES=10000 $(PY) -m pytest tests/unit/agent/test_property.py $(PYTEST)
+
 bench-model: $(VENV)/.ready ## What the kernel model costs: boot, reads, a thousand machines
 	@$(PY) tools/bench_model.py
 
@@ -69,4 +72,4 @@ lock: ## Refresh requirements.lock from the members' requirements
 clean: ## Remove what was made here; the cache of binaries stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis uv.lock
 
-.PHONY: help setup demo binaries test test-unit test-kernel bench-model bench-agent lint format manifests proto crds lock clean
+.PHONY: help setup demo binaries test test-unit test-kernel test-long bench-model bench-agent lint format manifests proto crds lock clean
