@@ -15,7 +15,7 @@ from vfio_ap_kube.client import LEASES, NAMESPACES, NODES, PODS, ApiError, Clien
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_kube.watch import follow
 from vfio_ap_operator.fleet import Fleet
-from vfio_ap_operator.guards.kubevirt import refusal_of
+from vfio_ap_operator.guards.keeper import GuardKeeper
 from vfio_ap_operator.pods import MATRIX_LABEL
 from vfio_ap_operator.reconcile import APNODES, MATRICES
 
@@ -37,7 +37,7 @@ class Watches:
     def __init__(self, fleet: Fleet, client: Client, events: EventPoster, namespace: str, silence: float) -> None:
         self._fleet = fleet
         self._client = client
-        self._events = events
+        self._guards = GuardKeeper(fleet, client, events)
         self._leases = LEASES.within(namespace)
         self._silence = silence
         self._stamps: dict[str, tuple[str, float]] = {}
@@ -54,12 +54,14 @@ class Watches:
             group.create_task(self._follow_pods())
             group.create_task(self._follow_kubevirt())
             group.create_task(self._follow_vms())
+            group.create_task(self._guards.run())
             group.create_task(self._listen())
 
     async def complete(self) -> None:
-        """Return once every collection was listed whole; before that nothing may be decided."""
+        """Return once all was listed whole and the policies were looked at: nothing is decided before."""
         for event in self._synced.values():
             await event.wait()
+        await self._guards.proven.wait()
 
     async def _follow(
         self, resource: Resource, observe: Callable[[dict[str, Any]], None], forget: Callable[[str], None]
@@ -94,7 +96,7 @@ class Watches:
                 if not change.deleted:
                     self._kubevirts[uid] = change.object
             if change.synced or self._synced[KUBEVIRTS].is_set():
-                await self._guard()
+                await self._guards.configured(self._kubevirts.values())
                 self._synced[KUBEVIRTS].set()
 
     async def _follow_vms(self) -> None:
@@ -118,13 +120,6 @@ class Watches:
         except ApiError as error:
             return not error.not_found
         return True
-
-    async def _guard(self) -> None:
-        refusal = refusal_of(self._kubevirts.values())
-        if self._fleet.set_guard(refusal) and refusal is not None:
-            _LOG.error("nothing is provisioned: %s", refusal)
-            about = {"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", **next(iter(self._kubevirts.values()))}
-            await self._events.post(about, "Warning", refusal.reason, str(refusal))
 
     async def _listen(self) -> None:
         """Note which agents live. Clocks differ, so a stamp counts by how long it stands still by ours."""

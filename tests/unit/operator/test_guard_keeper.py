@@ -1,0 +1,57 @@
+"""What the guards say together is what the Fleet goes by, and an outage changes nothing of it."""
+
+import asyncio
+
+import pytest
+
+from vfio_ap.errors import Refusal
+from vfio_ap_kube.client import ApiError
+from vfio_ap_operator.fleet import Fleet
+from vfio_ap_operator.guards import keeper, policies
+
+MISSING = Refusal("PolicyMissing", "ValidatingAdmissionPolicy vfio-ap-pods", "it does not exist", "install it")
+UNSAFE = {"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {}}
+
+
+class Posted:
+    def __init__(self):
+        self.reasons = []
+
+    async def post(self, about, kind, reason, message):
+        self.reasons.append((about["kind"], kind, reason))
+
+
+@pytest.mark.looptime
+async def test_policies_are_watched_and_an_outage_changes_nothing(monkeypatch):
+    answers = [ApiError(0, "Unreachable", "away"), MISSING, MISSING, ApiError(0, "Unreachable", "away"), None]
+    seen = []
+
+    async def check(client):
+        seen.append(fleet.guard)
+        answer = answers.pop(0) if answers else None
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(policies, "check", check)
+    fleet = Fleet()
+    found = keeper.GuardKeeper(fleet, None, Posted())
+    task = asyncio.create_task(found.run())
+    await found.proven.wait()
+    assert fleet.guard is MISSING
+    await asyncio.sleep(200)
+    task.cancel()
+    assert seen[:5] == [None, None, MISSING, MISSING, MISSING]
+    assert fleet.guard is None
+    assert len(seen) < 12
+
+
+async def test_kubevirt_is_told_once_and_the_policies_come_first():
+    fleet, posted = Fleet(), Posted()
+    found = keeper.GuardKeeper(fleet, None, posted)
+    await found.configured([UNSAFE])
+    await found.configured([UNSAFE])
+    assert fleet.guard.reason == "KubeVirtUnsafe"
+    assert posted.reasons == [("KubeVirt", "Warning", "KubeVirtUnsafe")]
+    await found.configured([])
+    assert fleet.guard is None
