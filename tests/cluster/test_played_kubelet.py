@@ -301,19 +301,19 @@ async def test_a_played_pod_can_be_told_to_end(node: PlayedKubelet, client: Clie
 
 async def test_files_from_the_downward_api_follow_the_pod(node: PlayedKubelet, client: Client, namespace: str):
     pods = PODS.within(namespace)
-    hold = {"path": "hold", "fieldRef": {"fieldPath": "metadata.annotations['ap.s390x.io/hold']"}}
+    hold = {"path": "hold", "fieldRef": {"fieldPath": "metadata.annotations['played.example.com/hold']"}}
     probe = {
         "exec": {"command": ["sh", "-c", "grep -q no $VOLUMES/info/hold"]},
         "periodSeconds": 1,
         "timeoutSeconds": 10,
     }
     document = pod(node, readinessProbe=probe)
-    document["metadata"]["annotations"] = {"ap.s390x.io/hold": "yes"}
+    document["metadata"]["annotations"] = {"played.example.com/hold": "yes"}
     document["spec"]["volumes"] = [{"name": "info", "downwardAPI": {"items": [hold]}}]
     await client.create(pods, document)
     held = await until(client, pods, "agent", lambda p: bool(p) and p["status"].get("phase") == "Running")
     assert condition("Ready", "False")(held)
-    await client.merge(pods, "agent", {"metadata": {"annotations": {"ap.s390x.io/hold": "no"}}})
+    await client.merge(pods, "agent", {"metadata": {"annotations": {"played.example.com/hold": "no"}}})
     await until(client, pods, "agent", condition("Ready"))
 
 
