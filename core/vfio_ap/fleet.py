@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vfio_ap.errors import Refusal
-from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 from vfio_ap.scheduling import Taint
 
@@ -157,8 +156,3 @@ def ids_text(matrix: Matrix) -> dict[str, str]:
     if matrix.control_domains:
         fields["controlDomains"] = str(matrix.control_domains)
     return fields
-
-
-def ids_from_text(adapters: str, domains: str, control_domains: str = "") -> Matrix:
-    """Return the configuration of the API's texts. Raises RefusedError."""
-    return Matrix(IdSet.parse(adapters), IdSet.parse(domains), IdSet.parse(control_domains))

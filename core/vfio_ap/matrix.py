@@ -82,6 +82,11 @@ class Matrix:
         return ",".join(ids.mask() for ids in (self.adapters, self.domains, self.control_domains))
 
     @classmethod
+    def parse(cls, adapters: str, domains: str, control_domains: str = "") -> Matrix:
+        """Return the matrix of id lists such as ``5-6`` and ``4,0xab``. Raises RefusedError."""
+        return cls(IdSet.parse(adapters), IdSet.parse(domains), IdSet.parse(control_domains))
+
+    @classmethod
     def from_ap_config(cls, text: str) -> Matrix:
         """Return the matrix of an ``ap_config`` file. Raises RefusedError for any text but three masks."""
         match = _CONFIG.fullmatch(text)

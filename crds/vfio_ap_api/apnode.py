@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 from vfio_ap_api.apmatrix import Uuid
 from vfio_ap_api.base import ConditionList, Model, Observed
@@ -35,7 +34,7 @@ class DesiredMdev(Model):
 
     def configuration(self) -> Matrix:
         """Return the wanted configuration. Raises RefusedError for a text that is not a set of ids."""
-        return Matrix(IdSet.parse(self.adapters), IdSet.parse(self.domains), IdSet.parse(self.control_domains))
+        return Matrix.parse(self.adapters, self.domains, self.control_domains)
 
 
 class ReservedQueues(Model):
@@ -46,7 +45,7 @@ class ReservedQueues(Model):
 
     def matrix(self) -> Matrix:
         """Return the queues. Raises RefusedError for a text that is not a set of ids."""
-        return Matrix(IdSet.parse(self.adapters), IdSet.parse(self.domains))
+        return Matrix.parse(self.adapters, self.domains)
 
 
 class APNodeSpec(Model):

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.fleet import Card, Desired, HeldMdev, MatrixView, NodeView, Placement, ids_from_text
+from vfio_ap.fleet import Card, Desired, HeldMdev, MatrixView, NodeView, Placement
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 from vfio_ap.scheduling import Taint
@@ -112,7 +112,7 @@ def _adapter_ids(adapters: list[Adapter]) -> list[int]:
 
 def _mdev(mdev: MdevStatus) -> HeldMdev:
     try:
-        configuration = ids_from_text(mdev.adapters, mdev.domains, mdev.control_domains)
+        configuration = Matrix.parse(mdev.adapters, mdev.domains, mdev.control_domains)
     except RefusedError:
         configuration = Matrix()
     return HeldMdev(mdev.uuid, configuration, mdev.state, mdev.offered, mdev.in_use, mdev.reason, mdev.message)
@@ -123,7 +123,7 @@ def _desired(document: dict[str, Any]) -> tuple[Desired, ...]:
     found = []
     for item in (document.get("spec") or {}).get("mdevs") or []:
         try:
-            configuration = ids_from_text(
+            configuration = Matrix.parse(
                 str(item["adapters"]), str(item["domains"]), str(item.get("controlDomains", ""))
             )
             found.append(
