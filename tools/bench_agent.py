@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vfio_ap.hostops import Op, Result, Write
-from vfio_ap.hostplan import plan_host
-from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import Ours, WantedMdev, Wish
+from vfio_ap.host.ops import Op, Result, Write
+from vfio_ap.host.plan import plan_host
+from vfio_ap.host.view import HostView
+from vfio_ap.host.wish import Ours, WantedMdev, Wish
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 from vfio_ap_agent.apply import Applier

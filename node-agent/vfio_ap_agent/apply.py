@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.handover import Preference, settle
-from vfio_ap.hostops import HostOps
-from vfio_ap.hostplan import plan_host
-from vfio_ap.hostreport import MdevReport, report
-from vfio_ap.hostview import GUEST_DRIVER, HOST_DRIVER, HostView, QueueView
-from vfio_ap.hostwish import (
+from vfio_ap.host.handover import Preference, settle
+from vfio_ap.host.ops import HostOps
+from vfio_ap.host.plan import plan_host
+from vfio_ap.host.report import MdevReport, report
+from vfio_ap.host.view import GUEST_DRIVER, HOST_DRIVER, HostView, QueueView
+from vfio_ap.host.wish import (
     Adopt,
     Assign,
     Configure,

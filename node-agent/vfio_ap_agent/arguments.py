@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import get_args
 
-from vfio_ap.handover import Preference
+from vfio_ap.host.handover import Preference
 from vfio_ap_agent.definitions import DEFAULT as DEFINITIONS
 from vfio_ap_agent.lock import DEFAULT as DEFAULT_LOCK
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import yaml
 
-from vfio_ap import grid
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.handover import settle
-from vfio_ap.hostdiff import changes
-from vfio_ap.hostreport import recorded
-from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import HostPlan, Ours
+from vfio_ap.host import grid
+from vfio_ap.host.diff import changes
+from vfio_ap.host.handover import settle
+from vfio_ap.host.report import recorded
+from vfio_ap.host.view import HostView
+from vfio_ap.host.wish import HostPlan, Ours
 from vfio_ap_agent import render, status
 from vfio_ap_agent.apply import Applier, Outcome
 from vfio_ap_agent.arguments import parser

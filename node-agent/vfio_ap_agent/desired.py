@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.hostwish import WantedMdev, Wish
+from vfio_ap.host.wish import WantedMdev, Wish
 from vfio_ap_api.apnode import DesiredMdev, ReservedQueues
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from vfio_ap import grid
 from vfio_ap.errors import Refusal
-from vfio_ap.hostreport import MdevReport
-from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import (
+from vfio_ap.host import grid
+from vfio_ap.host.release import Release
+from vfio_ap.host.report import MdevReport
+from vfio_ap.host.view import HostView
+from vfio_ap.host.wish import (
     Adopt,
     Assign,
     Configure,
@@ -23,7 +24,6 @@ from vfio_ap.hostwish import (
     Unbind,
 )
 from vfio_ap.matrix import Matrix
-from vfio_ap.release import Release
 
 _HANDOVER = {"Masks": "by masks", "DriverOverride": "by driver_override", "Unknown": "unknown"}
 

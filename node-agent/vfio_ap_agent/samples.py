@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 
 from vfio_ap.errors import RefusedError
-from vfio_ap.hostops import HostOps, Read
-from vfio_ap.hostview import HOST_DRIVER, HostView
+from vfio_ap.host.mkvp import parse_mkvps
+from vfio_ap.host.ops import HostOps, Read
+from vfio_ap.host.view import HOST_DRIVER, HostView
 from vfio_ap.matrix import Apqn
-from vfio_ap.mkvp import parse_mkvps
 from vfio_ap_agent import paths
 from vfio_ap_agent.inventory.files import Files
 from vfio_ap_agent.statedir import StateDir

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.hostwish import Ours
+from vfio_ap.host.wish import Ours
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 

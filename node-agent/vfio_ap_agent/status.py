@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable
 from importlib import metadata
 from typing import Any
 
-from vfio_ap.hostreport import MdevReport
-from vfio_ap.hostview import GUEST_DRIVER, HOST_DRIVER, HostView
-from vfio_ap.hostwish import HostPlan
+from vfio_ap.host.report import MdevReport
+from vfio_ap.host.view import GUEST_DRIVER, HOST_DRIVER, HostView
+from vfio_ap.host.wish import HostPlan
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn
 from vfio_ap_agent.samples import Samples

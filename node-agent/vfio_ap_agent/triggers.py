@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from vfio_ap.hostops import Uevent
+from vfio_ap.host.ops import Uevent
 
 QUIET = 0.25
 """Seconds without a further trigger before one is acted upon: a mask write sends hundreds of uevents."""

@@ -7,11 +7,11 @@ proven here once more, right before the write (V-36).
 
 from __future__ import annotations
 
-from vfio_ap import hosterrors
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.hostops import Failed, HostOps, Link, List, Read, Write, Written
-from vfio_ap.hostview import GUEST_DRIVER, HostView, MdevView
-from vfio_ap.hostwish import Assign, Configure, Create, EditMask, Override, Probe, Remove, Unbind
+from vfio_ap.host import failures as hosterrors
+from vfio_ap.host.ops import Failed, HostOps, Link, List, Read, Write, Written
+from vfio_ap.host.view import GUEST_DRIVER, HostView, MdevView
+from vfio_ap.host.wish import Assign, Configure, Create, EditMask, Override, Probe, Remove, Unbind
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix, parse_matrix_file
 from vfio_ap_agent import paths

@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vfio_ap.fleet import Desired, MatrixView, ids_text
-from vfio_ap.placement import Standing
-from vfio_ap.summary import Summary
+from vfio_ap.fleet.placement import Standing
+from vfio_ap.fleet.summary import Summary
+from vfio_ap.fleet.views import Desired, MatrixView, ids_text
 from vfio_ap_api import apmatrix, apnode
 from vfio_ap_kube import conditions
 from vfio_ap_operator.settings import USE_LABEL

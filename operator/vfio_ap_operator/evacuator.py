@@ -10,8 +10,8 @@ import asyncio
 import logging
 from typing import Literal
 
-from vfio_ap.evacuation import Evacuation, VmView
-from vfio_ap.gate import HOSTNAME
+from vfio_ap.fleet.evacuation import Evacuation, VmView
+from vfio_ap.fleet.gate import HOSTNAME
 from vfio_ap_kube.client import ApiError, Client, Resource
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_operator import vms

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vfio_ap.errors import Refusal
-from vfio_ap.evacuation import VmView
-from vfio_ap.fleet import MatrixView, NodeView, Placement
-from vfio_ap.gate import GatePlan, PodView
-from vfio_ap.placement import Group
-from vfio_ap.scheduling import Taint
+from vfio_ap.fleet.evacuation import VmView
+from vfio_ap.fleet.gate import GatePlan, PodView
+from vfio_ap.fleet.placement import Group
+from vfio_ap.fleet.scheduling import Taint
+from vfio_ap.fleet.views import MatrixView, NodeView, Placement
 from vfio_ap_operator import pods, views, vms
 from vfio_ap_operator.index import Index
 from vfio_ap_operator.settings import USE_LABEL

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from vfio_ap.gate import HOSTNAME, GatePlan, Lift, PodView, Release
+from vfio_ap.fleet.gate import HOSTNAME, GatePlan, Lift, PodView, Release
 from vfio_ap_kube.client import PODS, ApiError, Client
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_operator import pods

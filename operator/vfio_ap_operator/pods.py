@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vfio_ap.gate import HOSTNAME, PodView
-from vfio_ap.scheduling import Constraints, Expression, Taint, Toleration
+from vfio_ap.fleet.gate import HOSTNAME, PodView
+from vfio_ap.fleet.scheduling import Constraints, Expression, Taint, Toleration
 
 MATRIX_LABEL = "ap.s390x.io/matrix"
 GATE = "ap.s390x.io/placement"

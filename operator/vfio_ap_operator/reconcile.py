@@ -15,12 +15,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from vfio_ap.conflicts import refusal_of
-from vfio_ap.evacuation import plan_evacuation
-from vfio_ap.fleet import MatrixView
-from vfio_ap.gate import GatePlan, plan_gate
-from vfio_ap.placement import Standing, desired_mdevs, standings
-from vfio_ap.summary import Summary, summarise
+from vfio_ap.fleet.conflicts import refusal_of
+from vfio_ap.fleet.evacuation import plan_evacuation
+from vfio_ap.fleet.gate import GatePlan, plan_gate
+from vfio_ap.fleet.placement import Standing, desired_mdevs, standings
+from vfio_ap.fleet.summary import Summary, summarise
+from vfio_ap.fleet.views import MatrixView
 from vfio_ap_api import apmatrix, apnode
 from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Resource
 from vfio_ap_kube.events import EventPoster

@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.fleet import Card, Desired, HeldMdev, MatrixView, NodeView, Placement
+from vfio_ap.fleet.scheduling import Taint
+from vfio_ap.fleet.views import Card, Desired, HeldMdev, MatrixView, NodeView, Placement
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
-from vfio_ap.scheduling import Taint
 from vfio_ap_api.apmatrix import APMatrixSpec
 from vfio_ap_api.apnode import Adapter, APNode, MdevStatus
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vfio_ap.evacuation import VmView
+from vfio_ap.fleet.evacuation import VmView
 from vfio_ap_operator.pods import MATRIX_LABEL
 
 ANNOTATION = "ap.s390x.io/matrix"

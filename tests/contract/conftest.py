@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_ap.hostops import Failed, Result, Uevent, Write
+from vfio_ap.host.ops import Failed, Result, Uevent, Write
 from vfio_ap_sim.kernel import Control, boot, machine_from
 from vfio_ap_sim.kernel.tasks import Task
 

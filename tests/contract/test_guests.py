@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from vfio_ap.hostops import Data, Read
+from vfio_ap.host.ops import Data, Read
 from vfio_ap_sim.kernel import ControlError, SysfsError
 
 from .conftest import BUS, MATRIX, TYPE, A, B, Lpar, outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfio_ap.hostops import Data, Read
+from vfio_ap.host.ops import Data, Read
 
 from .conftest import BUS, MATRIX, TYPE, A, B, Lpar, outcome
 

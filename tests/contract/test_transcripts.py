@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from vfio_ap.hostops import Failed, Write, Written
+from vfio_ap.host.ops import Failed, Write, Written
 from vfio_ap_sim.kernel import boot, machine_from
 
 ROOT = Path(os.environ.get("AP_REAL_KERNEL") or Path(__file__).parents[3] / "shared/real-kernel")

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.hostreport import MdevReport
-from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import HostPlan
+from vfio_ap.host.report import MdevReport
+from vfio_ap.host.view import HostView
+from vfio_ap.host.wish import HostPlan
 from vfio_ap.matrix import Matrix
 from vfio_ap_agent import status
 from vfio_ap_agent.apply import Applier, Outcome

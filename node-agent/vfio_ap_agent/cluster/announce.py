@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostdiff import changes
-from vfio_ap.hostview import HostView
-from vfio_ap.hostwish import Adopt, Assign, Configure, Create, EditMask, Ours, Remove
+from vfio_ap.host.diff import changes
+from vfio_ap.host.view import HostView
+from vfio_ap.host.wish import Adopt, Assign, Configure, Create, EditMask, Ours, Remove
 from vfio_ap_agent.apply import Outcome
 
 

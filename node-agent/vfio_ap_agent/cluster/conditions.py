@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostreport import MdevReport
-from vfio_ap.hostview import HostView
+from vfio_ap.host.report import MdevReport
+from vfio_ap.host.view import HostView
 
 _LONGEST = 2000
 

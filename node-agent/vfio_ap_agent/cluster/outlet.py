@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.hostreport import MdevReport
+from vfio_ap.host.report import MdevReport
 from vfio_ap_agent.apply import Applier
 from vfio_ap_agent.cluster.announce import Said
 from vfio_ap_agent.cluster.publish import APNODES, Publisher

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from vfio_ap.kernellog import meaning
+from vfio_ap.host.kernellog import meaning
 from vfio_ap_agent.apply import Applier
 from vfio_ap_agent.cluster.agent import NodeAgent
 from vfio_ap_agent.cluster.announce import Said

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from vfio_ap.hostops import Data, HostOps, Read
-from vfio_ap.hostview import HostView
+from vfio_ap.host.ops import Data, HostOps, Read
+from vfio_ap.host.view import HostView
 from vfio_ap_agent import paths
 
 _EVERY = 3.0

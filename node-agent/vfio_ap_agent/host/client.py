@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfio_ap.hostops import Op, Result, Write
+from vfio_ap.host.ops import Op, Result, Write
 from vfio_ap_agent.host.wire import Connection
 
 _LOG = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from vfio_ap.hostops import KernelLine, Uevent, WireError, kmsg_from_wire
+from vfio_ap.host.ops import KernelLine, Uevent, WireError, kmsg_from_wire
 from vfio_ap_agent.host.client import socket_lane
 
 _LOG = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""One connection that speaks the wire form of ``vfio_ap.hostops``: batches out, results in."""
+"""One connection that speaks the wire form of ``vfio_ap.host.ops``: batches out, results in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from vfio_ap.hostops import (
+from vfio_ap.host.ops import (
     Op,
     Result,
     WireError,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.hostmask import HostMasks
-from vfio_ap.hostops import List, Op, Read
-from vfio_ap.hostview import GUEST_DRIVER, HOST_DRIVER, AdapterView, MachineView, QueueControl, QueueView
+from vfio_ap.host.masks import HostMasks
+from vfio_ap.host.ops import List, Op, Read
+from vfio_ap.host.view import GUEST_DRIVER, HOST_DRIVER, AdapterView, MachineView, QueueControl, QueueView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 from vfio_ap_agent import paths

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from vfio_ap import hosterrors
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.hostops import Data, Failed, HostOps, Link, List, Names, Op, Read, Result, Target
+from vfio_ap.host import failures as hosterrors
+from vfio_ap.host.ops import Data, Failed, HostOps, Link, List, Names, Op, Read, Result, Target
 
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ESRCH)
 _BASE_DEADLINE, _PER_OP = 10.0, 0.002

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import re
 
-from vfio_ap.hostops import Link, List, Read
-from vfio_ap.hostview import Holder
+from vfio_ap.host.ops import Link, List, Read
+from vfio_ap.host.view import Holder
 from vfio_ap_agent import paths
 from vfio_ap_agent.inventory.files import Files
 from vfio_ap_agent.inventory.mdevs import People

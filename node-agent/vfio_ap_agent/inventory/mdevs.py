@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from vfio_ap.hostmask import HostMasks
-from vfio_ap.hostops import Link, List, Op, Read
-from vfio_ap.hostview import GUEST_DRIVER, PAGE_QUEUES, Holder, LiveMigration, MdevView, QueueView
+from vfio_ap.host.masks import HostMasks
+from vfio_ap.host.ops import Link, List, Op, Read
+from vfio_ap.host.view import GUEST_DRIVER, PAGE_QUEUES, Holder, LiveMigration, MdevView, QueueView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix, parse_matrix_file
 from vfio_ap_agent import paths

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Collection
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.hostops import HostOps
-from vfio_ap.hostview import HostView, KernelView
+from vfio_ap.host.ops import HostOps
+from vfio_ap.host.view import HostView, KernelView
 from vfio_ap_agent import paths
 from vfio_ap_agent.inventory.bus import Bus, bus_ops, parse_sysinfo, queue_control
 from vfio_ap_agent.inventory.files import Changed, Files

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from vfio_ap.hostops import Data, HostOps, Read
+from vfio_ap.host.ops import Data, HostOps, Read
 from vfio_ap_sim.kernel import Control, InProcessHost, Machine, boot
 from vfio_ap_sim.kubelet import Knobs, PlayedKubelet
 from vfio_ap_sim.serve import Simulator

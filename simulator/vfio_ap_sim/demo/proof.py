@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vfio_ap.hostmask import HostMasks
+from vfio_ap.host.masks import HostMasks
+from vfio_ap.host.release import ReleaseProblem, plan_release
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
-from vfio_ap.release import ReleaseProblem, plan_release
 from vfio_ap_kube.client import NODES, Document
 from vfio_ap_sim.cluster import SimCluster, SimNode
 

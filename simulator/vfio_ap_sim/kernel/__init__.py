@@ -1,7 +1,7 @@
 """A deterministic model of the Linux AP bus and vfio_ap as seen through sysfs.
 
 It states the kernel's behaviour on its own: it shares no mask or matrix code with the product, only the form of
-file operations (``vfio_ap.hostops``). Fact ids such as V-33 name the rule behind a piece of code.
+file operations (``vfio_ap.host.ops``). Fact ids such as V-33 name the rule behind a piece of code.
 """
 
 from vfio_ap_sim.kernel.control import Control, boot

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from vfio_ap.hostops import KernelLine, Uevent
+from vfio_ap.host.ops import KernelLine, Uevent
 from vfio_ap_sim.kernel.tasks import Scheduler
 
 T = TypeVar("T")

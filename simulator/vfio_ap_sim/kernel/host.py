@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
-from vfio_ap.hostops import KernelLine, Op, Result, Uevent
+from vfio_ap.host.ops import KernelLine, Op, Result, Uevent
 from vfio_ap_sim.kernel.feeds import Feed
 from vfio_ap_sim.kernel.kernel import Kernel
 from vfio_ap_sim.kernel.tasks import Task
@@ -31,7 +31,7 @@ async def finished(task: Task[T]) -> T:
 
 
 class InProcessHost:
-    """``vfio_ap.hostops.HostOps`` on a model. The model's clock is advanced by whoever owns it."""
+    """``vfio_ap.host.ops.HostOps`` on a model. The model's clock is advanced by whoever owns it."""
 
     def __init__(self, kernel: Kernel, *, comm: str = "agent", pid: int = 4711) -> None:
         self.kernel = kernel

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from vfio_ap import hostops
+from vfio_ap.host import ops as hostops
 from vfio_ap_sim.kernel.bus import Bus
 from vfio_ap_sim.kernel.errors import SysfsError
 from vfio_ap_sim.kernel.feeds import KernelLog, Uevents

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-from vfio_ap.hostops import Data, HostOps, Link, List, Names, Read, Target, Write
+from vfio_ap.host.ops import Data, HostOps, Link, List, Names, Read, Target, Write
 from vfio_ap_sim.kubevirt.api import Document
 
 DEVICES = "/sys/bus/mdev/devices"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from vfio_ap.hostops import HostOps
+from vfio_ap.host.ops import HostOps
 from vfio_ap_kube.client import NODES, ApiError, Client
 from vfio_ap_sim.kubevirt import heartbeat
 from vfio_ap_sim.kubevirt.api import Document

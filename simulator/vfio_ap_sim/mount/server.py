@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from types import TracebackType
 
-from vfio_ap import hostops
+from vfio_ap.host import ops as hostops
 from vfio_ap_sim.kernel import SysfsError
 from vfio_ap_sim.kernel.nodes import Directory, Link
 from vfio_ap_sim.kernel.tasks import Task

@@ -1,4 +1,4 @@
-"""Frames of ``vfio_ap.hostops`` over asyncio streams."""
+"""Frames of ``vfio_ap.host.ops`` over asyncio streams."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from vfio_ap.hostops import decode_body, encode_frame, frame_length
+from vfio_ap.host.ops import decode_body, encode_frame, frame_length
 
 _HEADER = 4
 

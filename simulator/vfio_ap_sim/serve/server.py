@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from vfio_ap import hostops
+from vfio_ap.host import ops as hostops
 from vfio_ap_sim.kernel import Control, ControlError, SysfsError, finished
 from vfio_ap_sim.kernel.host import follow
 from vfio_ap_sim.kernel.tasks import Task

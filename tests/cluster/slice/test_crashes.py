@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from vfio_ap.hostops import Link
+from vfio_ap.host.ops import Link
 from vfio_ap_kube.client import NODES, PODS
 from vfio_ap_sim.cluster import SYSTEM
 from vfio_ap_sim.cluster.simcluster import APNODES, MATRICES, condition

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vfio_ap.hostops import Data, Failed, Link, List, Names, Op, Read, Target, Write, Written
+from vfio_ap.host.ops import Data, Failed, Link, List, Names, Op, Read, Target, Write, Written
 from vfio_ap_sim.kernel import Control, SysfsError, boot, machine_from
 from vfio_ap_sim.kernel.kernel import Blocked
 from vfio_ap_sim.kernel.tasks import Task

@@ -4,9 +4,9 @@ import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vfio_ap.handover import Preference
-from vfio_ap.hostops import Failed, Op, Result, Write
-from vfio_ap.hostwish import WantedMdev, Wish
+from vfio_ap.host.handover import Preference
+from vfio_ap.host.ops import Failed, Op, Result, Write
+from vfio_ap.host.wish import WantedMdev, Wish
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 from vfio_ap_agent import paths

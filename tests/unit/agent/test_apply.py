@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from vfio_ap.hostops import Write
+from vfio_ap.host.ops import Write
 from vfio_ap_agent import paths
 from vfio_ap_agent.lock import config_lock
 
@@ -157,7 +157,7 @@ async def test_a_queue_without_driver_comes_to_vfio_ap_or_is_named(node):
 
 def blind_to_probes(run):
     """Return a host on which nothing is bound by a probe, although every write succeeds (B-14)."""
-    from vfio_ap.hostops import Write, Written
+    from vfio_ap.host.ops import Write, Written
 
     async def answer(ops, *, deadline):
         (first, *_) = ops

@@ -7,8 +7,8 @@ import sys
 import pytest
 import yaml
 
-from vfio_ap import grid
-from vfio_ap.hostview import HostView
+from vfio_ap.host import grid
+from vfio_ap.host.view import HostView
 from vfio_ap_agent import cli, paths
 from vfio_ap_agent.inventory import read_host
 from vfio_ap_sim.kernel import boot, machine_from

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from vfio_ap.hostops import Read
-from vfio_ap.kernellog import meaning
+from vfio_ap.host.kernellog import meaning
+from vfio_ap.host.ops import Read
 from vfio_ap_agent import paths
 from vfio_ap_agent.cluster.agent import NodeAgent
 from vfio_ap_agent.cluster.health import Health
@@ -94,7 +94,7 @@ async def test_the_first_pass_asks_for_an_apnode_and_changes_nothing(node):
 
 async def test_a_machine_without_ap_bus_gets_no_apnode(node):
     async def nothing(ops, *, deadline):
-        from vfio_ap.hostops import Failed
+        from vfio_ap.host.ops import Failed
 
         return [Failed(2) for _ in ops]
 
@@ -202,7 +202,7 @@ async def test_a_sysfs_that_talks_nonsense_or_has_gone_stops_everything(node):
     node.wish(item())
 
     async def garbled(ops, *, deadline):
-        from vfio_ap.hostops import Data
+        from vfio_ap.host.ops import Data
 
         results = await node.witness.host.run(ops, deadline=deadline)
         return [

@@ -19,7 +19,7 @@ import re
 import pytest
 
 from vfio_ap.errors import RefusedError
-from vfio_ap.hostops import Write, Written
+from vfio_ap.host.ops import Write, Written
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, parse_matrix_file
 from vfio_ap_agent import paths

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vfio_ap.hostops import Data, Failed, Link, List, Names, Read, Target, Write, Written
+from vfio_ap.host.ops import Data, Failed, Link, List, Names, Read, Target, Write, Written
 from vfio_ap_agent.host import worker
 from vfio_ap_agent.host.client import LanedHost, StuckWriteError, open_host
 from vfio_ap_agent.host.events import parse_kmsg, uevents

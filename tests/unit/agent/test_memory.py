@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.hostwish import Ours
+from vfio_ap.host.wish import Ours
 from vfio_ap.matrix import Apqn, Matrix
 from vfio_ap_agent import paths
 from vfio_ap_agent.lock import config_lock

@@ -9,9 +9,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vfio_ap.hostmask import HostMasks
-from vfio_ap.hostops import Write
-from vfio_ap.hostview import HOST_DRIVER
+from vfio_ap.host.masks import HostMasks
+from vfio_ap.host.ops import Write
+from vfio_ap.host.view import HOST_DRIVER
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 from vfio_ap_agent import paths

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from vfio_ap.hostops import Data, HostOps, Read, Write, Written
+from vfio_ap.host.ops import Data, HostOps, Read, Write, Written
 from vfio_ap_sim.kernel import Control, InProcessHost, boot, machine_from
 
 A = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vfio_ap import hostops
+from vfio_ap.host import ops as hostops
 from vfio_ap_sim.cli import main
 from vfio_ap_sim.kernel import Control, ControlError, boot, machine_from
 from vfio_ap_sim.serve import Simulator, ask

@@ -1,10 +1,10 @@
 """What the operator writes."""
 
-from vfio_ap.fleet import Desired, MatrixView
+from vfio_ap.fleet.placement import Standing
+from vfio_ap.fleet.summary import summarise
+from vfio_ap.fleet.views import Desired, MatrixView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
-from vfio_ap.placement import Standing
-from vfio_ap.summary import summarise
 from vfio_ap_api.apmatrix import APMatrixStatus
 from vfio_ap_api.apnode import APNodeSpec
 from vfio_ap_operator import documents

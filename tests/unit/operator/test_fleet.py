@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vfio_ap.conflicts import refusal_of
+from vfio_ap.fleet.conflicts import refusal_of
 from vfio_ap_operator.fleet import Fleet
 from vfio_ap_operator.index import Index
 from vfio_ap_operator.reconcile import Reconciler

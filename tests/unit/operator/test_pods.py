@@ -3,7 +3,7 @@
 import jsonpatch
 import pytest
 
-from vfio_ap.scheduling import Expression, Taint
+from vfio_ap.fleet.scheduling import Expression, Taint
 from vfio_ap_operator import pods
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from vfio_ap.hostops import KernelLine
+from vfio_ap.host.ops import KernelLine
 from vfio_ap_sim.kernel.errors import ControlError, SysfsError
 from vfio_ap_sim.kernel.migration.device import DataFile, MigrationDevice
 from vfio_ap_sim.kernel.migration.states import State

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from vfio_ap.compat import refusal_of_move
-from vfio_ap.fleet import Card, NodeView
+from vfio_ap.fleet.compat import refusal_of_move
+from vfio_ap.fleet.views import Card, NodeView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import MatrixView, NodeView
+from vfio_ap.fleet.views import MatrixView, NodeView
 
 
 def refusal_of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import Card, NodeView
+from vfio_ap.fleet.views import Card, NodeView
 from vfio_ap.matrix import Apqn, Matrix
 
 _MODES = {0x10000000: "CCA", 0x08000000: "accelerator", 0x04000000: "EP11"}

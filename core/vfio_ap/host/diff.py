@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vfio_ap.hostview import HostView
+from vfio_ap.host.view import HostView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostmask import HostMasks
+from vfio_ap.host.masks import HostMasks
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vfio_ap.hostview import GUEST_DRIVER, HostView
+from vfio_ap.host.view import GUEST_DRIVER, HostView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn
 

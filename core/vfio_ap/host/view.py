@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vfio_ap.hostmask import HostMasks
+from vfio_ap.host.masks import HostMasks
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostmask import HostMasks, edits
-from vfio_ap.hostview import GUEST_DRIVER, HOST_DRIVER, HostView, QueueView
-from vfio_ap.hostwish import EditMask, Ours, Override, Probe, Step, Unbind
+from vfio_ap.host.masks import HostMasks, edits
+from vfio_ap.host.release import Release
+from vfio_ap.host.view import GUEST_DRIVER, HOST_DRIVER, HostView, QueueView
+from vfio_ap.host.wish import EditMask, Ours, Override, Probe, Step, Unbind
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
-from vfio_ap.release import Release
 
 Preference = Literal["auto", "masks", "override"]
 """What a host that shows no mode is to use; ``auto`` is masks."""

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import Desired, HeldMdev, MatrixView, NodeView, Placement
+from vfio_ap.fleet.views import Desired, HeldMdev, MatrixView, NodeView, Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostmask import HostMasks, edits
+from vfio_ap.host.masks import HostMasks, edits
+from vfio_ap.host.release import Release, ReleaseProblem, plan_release
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
-from vfio_ap.release import Release, ReleaseProblem, plan_release
 
 small = st.frozensets(st.integers(0, 3), max_size=3).map(IdSet.from_ids)
 small_matrices = st.builds(Matrix, small, small)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vfio_ap.compat import refusal_of_move
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import MatrixView, NodeView
-from vfio_ap.placement import Standing, standing
-from vfio_ap.scheduling import Constraints
+from vfio_ap.fleet.compat import refusal_of_move
+from vfio_ap.fleet.placement import Standing, standing
+from vfio_ap.fleet.scheduling import Constraints
+from vfio_ap.fleet.views import MatrixView, NodeView
 
 HOSTNAME = "kubernetes.io/hostname"
 

@@ -8,7 +8,7 @@ not with vfio_ap, for which the kernel drops the whole adapter (V-23, V-26).
 from __future__ import annotations
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostview import GUEST_DRIVER, HostView, MdevView
+from vfio_ap.host.view import GUEST_DRIVER, HostView, MdevView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 

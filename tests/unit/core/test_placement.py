@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import Desired, HeldMdev, MatrixView, NodeView, Placement
+from vfio_ap.fleet.placement import Group, desired_mdevs, standing, standings
+from vfio_ap.fleet.summary import summarise
+from vfio_ap.fleet.views import Desired, HeldMdev, MatrixView, NodeView, Placement
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
-from vfio_ap.placement import Group, desired_mdevs, standing, standings
-from vfio_ap.summary import summarise
 
 CONFIG = Matrix(IdSet.of(5, 6), IdSet.of(4, 171))
 WIDER = Matrix(IdSet.of(5, 6), IdSet.of(4, 171, 200))

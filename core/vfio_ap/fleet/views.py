@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vfio_ap.errors import Refusal
+from vfio_ap.fleet.scheduling import Taint
 from vfio_ap.matrix import Matrix
-from vfio_ap.scheduling import Taint
 
 
 class Placement(enum.Enum):

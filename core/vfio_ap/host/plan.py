@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from vfio_ap import whynot
 from vfio_ap.errors import Refusal
-from vfio_ap.handover import Handover, by_masks, by_overrides, cannot_come
-from vfio_ap.hostview import GUEST_DRIVER, HostView
-from vfio_ap.hostwish import Adopt, Assign, Configure, Create, HostPlan, Ours, Refilter, Remove, Step, Wish
+from vfio_ap.host import whynot
+from vfio_ap.host.handover import Handover, by_masks, by_overrides, cannot_come
+from vfio_ap.host.inuse import refuse_change_in_use, unbound_under_guest
+from vfio_ap.host.occupancy import Occupancy
+from vfio_ap.host.release import Release, ReleaseProblem, plan_release
+from vfio_ap.host.view import GUEST_DRIVER, HostView
+from vfio_ap.host.wish import Adopt, Assign, Configure, Create, HostPlan, Ours, Refilter, Remove, Step, Wish
 from vfio_ap.idset import IdSet
-from vfio_ap.inuse import refuse_change_in_use, unbound_under_guest
 from vfio_ap.matrix import Matrix
-from vfio_ap.occupancy import Occupancy
-from vfio_ap.release import Release, ReleaseProblem, plan_release
 
 
 def plan_host(view: HostView, wish: Wish, ours: Ours, set_aside: Mapping[str, Refusal] | None = None) -> HostPlan:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from vfio_ap.conflicts import refusal_of
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import MatrixView, NodeView
+from vfio_ap.fleet.conflicts import refusal_of
+from vfio_ap.fleet.views import MatrixView, NodeView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import MatrixView, Placement
-from vfio_ap.placement import Standing
+from vfio_ap.fleet.placement import Standing
+from vfio_ap.fleet.views import MatrixView, Placement
 
 
 @dataclass(frozen=True, slots=True)

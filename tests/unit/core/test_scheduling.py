@@ -2,7 +2,7 @@
 
 import pytest
 
-from vfio_ap.scheduling import Constraints, Expression, Taint, Toleration
+from vfio_ap.fleet.scheduling import Constraints, Expression, Taint, Toleration
 
 LABELS = {"zone": "east", "size": "8"}
 

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import Card, Desired, HeldMdev, MatrixView, NodeView
-from vfio_ap.gate import GatePlan, Lift, PodView, Release, plan_gate
+from vfio_ap.fleet.gate import GatePlan, Lift, PodView, Release, plan_gate
+from vfio_ap.fleet.scheduling import Constraints, Taint
+from vfio_ap.fleet.views import Card, Desired, HeldMdev, MatrixView, NodeView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
-from vfio_ap.scheduling import Constraints, Taint
 
 CONFIG = Matrix(IdSet.of(5), IdSet.of(4))
 PAY = MatrixView("pay", "u1", CONFIG)

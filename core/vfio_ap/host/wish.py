@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostview import GUEST_DRIVER
+from vfio_ap.host.release import Release
+from vfio_ap.host.view import GUEST_DRIVER
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
-from vfio_ap.release import Release
 
 
 @dataclass(frozen=True, slots=True)

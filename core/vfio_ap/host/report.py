@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostview import GUEST_DRIVER, HostView, MdevView
-from vfio_ap.hostwish import HostPlan, Ours, WantedMdev, Wish
+from vfio_ap.host.view import GUEST_DRIVER, HostView, MdevView
+from vfio_ap.host.wish import HostPlan, Ours, WantedMdev, Wish
 from vfio_ap.matrix import Apqn, Matrix
 
 State = Literal["Ready", "Incomplete", "Pending", "Failed", "Leaving", "Foreign"]

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from vfio_ap.evacuation import VmView, plan_evacuation
-from vfio_ap.scheduling import Constraints, Taint
+from vfio_ap.fleet.evacuation import VmView, plan_evacuation
+from vfio_ap.fleet.scheduling import Constraints, Taint
 
 from .test_gate import PAY, POD, node, ready
 

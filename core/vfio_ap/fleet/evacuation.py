@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet import MatrixView, NodeView
-from vfio_ap.gate import HOSTNAME, PodView, candidates
-from vfio_ap.placement import standing
+from vfio_ap.fleet.gate import HOSTNAME, PodView, candidates
+from vfio_ap.fleet.placement import standing
+from vfio_ap.fleet.views import MatrixView, NodeView
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from vfio_ap.errors import Refusal
-from vfio_ap.handover import settle
-from vfio_ap.hostmask import HostMasks
-from vfio_ap.hostplan import assignments, plan_host
-from vfio_ap.hostview import Holder, HostView, KernelView, MdevView, QueueView
-from vfio_ap.hostwish import (
+from vfio_ap.host.handover import settle
+from vfio_ap.host.masks import HostMasks
+from vfio_ap.host.plan import assignments, plan_host
+from vfio_ap.host.view import Holder, HostView, KernelView, MdevView, QueueView
+from vfio_ap.host.wish import (
     Adopt,
     Assign,
     Configure,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vfio_ap.errors import Refusal
-from vfio_ap.hostview import PAGE_QUEUES, HostView, MdevView
-from vfio_ap.hostwish import WantedMdev
+from vfio_ap.host.view import PAGE_QUEUES, HostView, MdevView
+from vfio_ap.host.wish import WantedMdev
 from vfio_ap.matrix import Apqn, Matrix
 
 
