@@ -11,7 +11,7 @@ from vfio_ap.fleet.summary import Summary
 from vfio_ap.fleet.views import Desired, MatrixView, ids_text
 from vfio_ap_api import apmatrix, apnode
 from vfio_ap_kube import conditions
-from vfio_ap_operator.settings import USE_LABEL
+from vfio_ap_kube.snapshot.names import USE_LABEL
 
 _LISTED = 100
 """Nodes named in a matrix's status; further ones are only counted."""

@@ -18,9 +18,9 @@ from vfio_ap.fleet.gate import GatePlan, PodView
 from vfio_ap.fleet.placement import Group
 from vfio_ap.fleet.scheduling import Taint
 from vfio_ap.fleet.views import MatrixView, NodeView, Placement
-from vfio_ap_operator import pods, views, vms
+from vfio_ap_kube.snapshot import matrices, nodes, pods, vmis
+from vfio_ap_kube.snapshot.names import USE_LABEL
 from vfio_ap_operator.index import Index
-from vfio_ap_operator.settings import USE_LABEL
 
 
 @dataclass(slots=True)
@@ -154,7 +154,7 @@ class Fleet:
 
     def observe_vm(self, document: dict[str, Any]) -> None:
         """Take in a VMI with a matrix as it is now."""
-        uid, view = document["metadata"]["uid"], vms.vm_view(document)
+        uid, view = document["metadata"]["uid"], vmis.vm_view(document)
         before = self.vms.pop(uid, None)
         if view is not None:
             self.vms[uid] = view
@@ -190,7 +190,7 @@ class Fleet:
         version = metadata["resourceVersion"]
         if known is not None and known.uid == metadata["uid"] and int(known.version) >= int(version):
             return
-        view = views.matrix_view(document)
+        view = matrices.matrix_view(document)
         self.matrices[name] = MatrixRecord(
             view,
             metadata["uid"],
@@ -244,8 +244,8 @@ class Fleet:
         metadata = document["metadata"]
         record = self.nodes.setdefault(metadata["name"], NodeRecord(metadata["name"]))
         record.uid, record.labels = metadata["uid"], dict(metadata.get("labels") or {})
-        record.ready, record.allocatable = views.node_ready(document), views.allocatable_matrices(document)
-        record.taints = pods.taints(document)
+        record.ready, record.allocatable = nodes.node_ready(document), nodes.allocatable_matrices(document)
+        record.taints = nodes.taints(document)
         self._refresh(record)
 
     def forget_node(self, name: str) -> None:
@@ -288,7 +288,7 @@ class Fleet:
                 allocatable=record.allocatable,
             )
         else:
-            record.view = views.node_view(
+            record.view = nodes.node_view(
                 document or record.document,
                 labels=record.labels,
                 taints=record.taints,

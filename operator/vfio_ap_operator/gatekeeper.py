@@ -12,6 +12,7 @@ from typing import Any
 from vfio_ap.fleet.gate import HOSTNAME, GatePlan, Lift, PodView, Release
 from vfio_ap_kube.client import PODS, ApiError, Client
 from vfio_ap_kube.events import EventPoster
+from vfio_ap_kube.snapshot.names import HOLD
 from vfio_ap_operator import pods
 from vfio_ap_operator.fleet import Fleet
 
@@ -55,7 +56,7 @@ class Gatekeeper:
             await self._events.post(_about(pod), "Normal", "GateLifted", f"matrix {pod.matrix} is prepared{where}")
 
     async def _release(self, pod: PodView) -> None:
-        body = {"metadata": {"uid": pod.uid, "annotations": {pods.HOLD: "lifted"}}}
+        body = {"metadata": {"uid": pod.uid, "annotations": {HOLD: "lifted"}}}
         answer = await self._client.merge(PODS.within(pod.namespace), pod.name, body)
         self._fleet.observe_pod(answer)
         await self._events.post(_about(pod), "Normal", "HoldLifted", f"matrix {pod.matrix} is ready on {pod.node}")

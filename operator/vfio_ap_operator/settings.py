@@ -10,8 +10,6 @@ from vfio_ap_operator.admission.settings import WebhookSettings
 
 FINALIZER = "ap.s390x.io/devices"
 """Keeps an APMatrix until no node holds its devices."""
-USE_LABEL = "use.ap.s390x.io/"
-"""Prefix of the namespace labels that admission reads: the rest is a matrix's name, the value its UUID."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 from vfio_ap_kube.client import LEASES, NAMESPACES, NODES, PODS, ApiError, Client, Document, Resource
 from vfio_ap_kube.events import EventPoster
+from vfio_ap_kube.snapshot.names import MATRIX
 from vfio_ap_kube.watch import follow
 from vfio_ap_operator.fleet import Fleet
-from vfio_ap_operator.guards.keeper import GuardKeeper
-from vfio_ap_operator.pods import MATRIX_LABEL
+from vfio_ap_operator.guard import GuardKeeper
 from vfio_ap_operator.reconcile import APNODES, MATRICES
 
 _LOG = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Watches:
 
     async def _follow_pods(self) -> None:
         """Follow the pods that ask for a matrix: the server selects them by the label that admission writes."""
-        async for change in follow(self._client, PODS, labelSelector=MATRIX_LABEL):
+        async for change in follow(self._client, PODS, labelSelector=MATRIX):
             if change.synced:
                 self._synced[PODS].set()
             elif change.deleted:
@@ -102,7 +102,7 @@ class Watches:
     async def _follow_vms(self) -> None:
         """Follow the VMIs with a matrix, by the label that admission writes, where KubeVirt is installed."""
         await self._until_served(VMIS)
-        async for change in follow(self._client, VMIS, labelSelector=MATRIX_LABEL):
+        async for change in follow(self._client, VMIS, labelSelector=MATRIX):
             if change.deleted:
                 self._fleet.forget_vm(change.object)
             elif not change.synced:

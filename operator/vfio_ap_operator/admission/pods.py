@@ -6,9 +6,9 @@ API servers call a second time when others changed the object: what is there alr
 from __future__ import annotations
 
 from vfio_ap_kube.client import Document
+from vfio_ap_kube.snapshot.names import GATE, HOLD, MATRIX, MIGRATION_LABEL
 from vfio_ap_operator.admission.patch import Patch, add
 from vfio_ap_operator.admission.sidecar import Sidecar
-from vfio_ap_operator.pods import GATE, HOLD, MATRIX_LABEL, MIGRATION_LABEL
 
 _RESOURCE = "ap.s390x.io/"
 _VOLUME = "vfio-ap-hold"
@@ -30,7 +30,7 @@ def pod_patch(pod: Document, sidecar: Sidecar) -> Patch:
     patch: Patch = []
     if metadata.get("labels") is None:
         patch.append(add({}, "metadata", "labels"))
-    patch.append(add(names[0].removeprefix(_RESOURCE), "metadata", "labels", MATRIX_LABEL))
+    patch.append(add(names[0].removeprefix(_RESOURCE), "metadata", "labels", MATRIX))
     gates = spec.get("schedulingGates")
     if not any(gate["name"] == GATE for gate in gates or ()):
         gate = {"name": GATE}

@@ -6,9 +6,9 @@ API servers call a second time when others changed the object: what is there alr
 from __future__ import annotations
 
 from vfio_ap_kube.client import Document
+from vfio_ap_kube.snapshot.names import USE_LABEL
 from vfio_ap_operator.admission.patch import Patch, add
 from vfio_ap_operator.admission.sidecar import Sidecar
-from vfio_ap_operator.settings import USE_LABEL
 
 MATRIX = "ap.s390x.io/matrix"
 """The user's request, an annotation; admission writes a label of the same name, for selectors."""

@@ -7,7 +7,7 @@ import yaml
 
 from vfio_ap_kube.client import Client
 from vfio_ap_kube.credentials import from_kubeconfig
-from vfio_ap_operator.guards import policies
+from vfio_ap_kube.preconditions import policies
 
 from .conftest import CHART, OPERATOR
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from vfio_ap_kube.client import Client
 from vfio_ap_kube.credentials import from_kubeconfig
-from vfio_ap_operator.guards import policies
+from vfio_ap_kube.preconditions import policies
 from vfio_ap_sim.cluster.simcluster import SYSTEM
 from vfio_ap_sim.controlplane import CommandFailedError
 from vfio_ap_sim.controlplane.ports import free_ports

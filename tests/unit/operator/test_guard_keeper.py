@@ -6,8 +6,9 @@ import pytest
 
 from vfio_ap.errors import Refusal
 from vfio_ap_kube.client import ApiError
+from vfio_ap_kube.preconditions import policies
+from vfio_ap_operator import guard
 from vfio_ap_operator.fleet import Fleet
-from vfio_ap_operator.guards import keeper, policies
 
 MISSING = Refusal("PolicyMissing", "ValidatingAdmissionPolicy vfio-ap-pods", "it does not exist", "install it")
 UNSAFE = {"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {}}
@@ -35,7 +36,7 @@ async def test_policies_are_watched_and_an_outage_changes_nothing(monkeypatch):
 
     monkeypatch.setattr(policies, "check", check)
     fleet = Fleet()
-    found = keeper.GuardKeeper(fleet, None, Posted())
+    found = guard.GuardKeeper(fleet, None, Posted())
     task = asyncio.create_task(found.run())
     await found.proven.wait()
     assert fleet.guard is MISSING
@@ -48,7 +49,7 @@ async def test_policies_are_watched_and_an_outage_changes_nothing(monkeypatch):
 
 async def test_kubevirt_is_told_once_and_the_policies_come_first():
     fleet, posted = Fleet(), Posted()
-    found = keeper.GuardKeeper(fleet, None, posted)
+    found = guard.GuardKeeper(fleet, None, posted)
     await found.configured([UNSAFE])
     await found.configured([UNSAFE])
     assert fleet.guard.reason == "KubeVirtUnsafe"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from vfio_ap_operator.guards.kubevirt import OVERRIDE, refusal_of
+from vfio_ap_kube.preconditions.kubevirt import OVERRIDE, refusal_of
 
 SAFE = {
     "mediatedDevicesConfiguration": {"enabled": False},

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from vfio_ap_operator.guards.policies import HOOKS, INJECTING, REQUIRED, WEBHOOK, Installed, refusal_of
+from vfio_ap_kube.preconditions.policies import HOOKS, INJECTING, REQUIRED, WEBHOOK, Installed, refusal_of
 
 
 def policy(name):

@@ -4,6 +4,7 @@ import jsonpatch
 import pytest
 
 from vfio_ap.fleet.scheduling import Expression, Taint
+from vfio_ap_kube.snapshot.pods import pod_view
 from vfio_ap_operator import pods
 
 
@@ -38,7 +39,7 @@ def test_a_gated_launcher_is_read():
             }
         }
     }
-    view = pods.pod_view(pod(affinity=affinity, tolerations=[{"operator": "Exists"}], nodeSelector={"a": "b"}))
+    view = pod_view(pod(affinity=affinity, tolerations=[{"operator": "Exists"}], nodeSelector={"a": "b"}))
     assert (view.matrix, view.owner, view.vm_name, view.gated) == ("pay", "vmi1", "bank/ledger", True)
     assert (view.held, view.target, view.unschedulable) == (False, False, False)
     assert view.constraints.selector == {"a": "b"}
@@ -53,13 +54,13 @@ def test_a_held_target_and_one_without_room_are_read():
     document["metadata"]["labels"]["kubevirt.io/migrationJobUID"] = "m1"
     document["metadata"]["annotations"]["ap.s390x.io/hold"] = "held"
     document["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
-    view = pods.pod_view(document)
+    view = pod_view(document)
     assert (view.gated, view.held, view.target, view.unschedulable) == (False, True, True, True)
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_a_pod_that_has_ended_asks_no_more(phase):
-    assert pods.pod_view(pod() | {"status": {"phase": phase}}) is None
+    assert pod_view(pod() | {"status": {"phase": phase}}) is None
 
 
 @pytest.mark.parametrize("selector", [None, {"a": "b"}, {"kubernetes.io/hostname": "n2"}])

@@ -3,7 +3,7 @@
 import pytest
 
 from vfio_ap.idset import IdSet
-from vfio_ap_operator import views
+from vfio_ap_kube.snapshot import matrices, nodes
 
 SPEC = {"adapters": [5, "0x6"], "domains": ["4", "0xab"], "allowedNamespaces": ["bank"]}
 
@@ -16,7 +16,7 @@ def document(spec, **more):
 
 
 def test_a_matrix_is_read():
-    view = views.matrix_view(document(SPEC, status={"uuid": "u1"}))
+    view = matrices.matrix_view(document(SPEC, status={"uuid": "u1"}))
     assert (view.matrix.adapters, view.matrix.domains, view.uuid) == (IdSet.of(5, 6), IdSet.of(4, 171), "u1")
     assert view.namespaces == {"bank"}
     assert view.invalid is None
@@ -35,7 +35,7 @@ def test_a_matrix_is_read():
     ],
 )
 def test_a_matrix_that_makes_no_sense_says_where(change, reason, word):
-    view = views.matrix_view(document(SPEC | change))
+    view = matrices.matrix_view(document(SPEC | change))
     assert view.invalid is not None
     assert view.invalid.reason == reason
     assert word in view.invalid.message
@@ -44,13 +44,13 @@ def test_a_matrix_that_makes_no_sense_says_where(change, reason, word):
 
 def test_accepted_counts_for_this_generation_only():
     condition = {"type": "Accepted", "status": "True", "observedGeneration": 3}
-    assert views.matrix_view(document(SPEC, status={"conditions": [condition]})).accepted
+    assert matrices.matrix_view(document(SPEC, status={"conditions": [condition]})).accepted
     old = condition | {"observedGeneration": 2}
-    assert not views.matrix_view(document(SPEC, status={"conditions": [old]})).accepted
+    assert not matrices.matrix_view(document(SPEC, status={"conditions": [old]})).accepted
 
 
 def test_a_status_of_nonsense_is_a_node_that_is_not_known():
-    node = views.node_view(
+    node = nodes.node_view(
         {"metadata": {"name": "n1"}, "spec": {}, "status": {"adapters": "many"}},
         labels={},
         ready=True,
@@ -62,7 +62,7 @@ def test_a_status_of_nonsense_is_a_node_that_is_not_known():
 
 def test_an_entry_of_nonsense_in_a_node_spec_is_left_out():
     good = {"uuid": "u1", "matrix": "pay", "adapters": "5", "domains": "4"}
-    node = views.node_view(
+    node = nodes.node_view(
         {
             "metadata": {"name": "n1"},
             "spec": {"mdevs": [good, {"uuid": "u2"}, good | {"uuid": "u3", "adapters": "x"}]},
@@ -76,4 +76,4 @@ def test_an_entry_of_nonsense_in_a_node_spec_is_left_out():
 
 def test_only_resources_with_a_count_are_allocatable():
     status = {"allocatable": {"cpu": "4", "ap.s390x.io/pay": "1", "ap.s390x.io/gone": "0"}}
-    assert views.allocatable_matrices({"status": status}) == {"pay"}
+    assert nodes.allocatable_matrices({"status": status}) == {"pay"}

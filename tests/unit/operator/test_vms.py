@@ -2,6 +2,7 @@
 
 import pytest
 
+from vfio_ap_kube.snapshot.vmis import vm_view
 from vfio_ap_operator import vms
 
 
@@ -16,7 +17,7 @@ def vmi(**status):
 
 
 def test_a_running_vm_is_read():
-    view = vms.vm_view(vmi())
+    view = vm_view(vmi())
     assert (str(view), view.matrix, view.node, view.evacuating, view.migratable) == (
         "bank/ledger",
         "pay",
@@ -28,23 +29,23 @@ def test_a_running_vm_is_read():
 
 @pytest.mark.parametrize(("mark", "evacuating"), [("n1", True), ("n9", False), ("", False)])
 def test_only_the_mark_of_the_node_it_runs_on_counts(mark, evacuating):
-    assert vms.vm_view(vmi(evacuationNodeName=mark)).evacuating is evacuating
+    assert vm_view(vmi(evacuationNodeName=mark)).evacuating is evacuating
 
 
 def test_what_kubevirt_says_against_it_is_kept():
     condition = {"type": "LiveMigratable", "status": "False", "reason": "X", "message": "because"}
-    view = vms.vm_view(vmi(conditions=[condition]))
+    view = vm_view(vmi(conditions=[condition]))
     assert (view.migratable, view.obstacle) == (False, "X: because")
-    assert not vms.vm_view(vmi(conditions=[])).migratable
+    assert not vm_view(vmi(conditions=[])).migratable
 
 
 @pytest.mark.parametrize("change", [{"phase": "Scheduling"}, {"nodeName": ""}, {"phase": "Succeeded"}])
 def test_a_vm_that_does_not_run_is_none(change):
-    assert vms.vm_view(vmi(**change)) is None
+    assert vm_view(vmi(**change)) is None
 
 
 def test_the_migration_is_pinned_and_backs_off_as_kubevirts_own():
-    document = vms.migration(vms.vm_view(vmi(evacuationNodeName="n1")), "host2")
+    document = vms.migration(vm_view(vmi(evacuationNodeName="n1")), "host2")
     assert document["spec"] == {"vmiName": "ledger", "addedNodeSelector": {"kubernetes.io/hostname": "host2"}}
     assert document["metadata"]["annotations"] == {"kubevirt.io/evacuationMigration": "n1"}
     assert document["metadata"]["namespace"] == "bank"

@@ -1,7 +1,4 @@
-"""From API documents to the core's views; the border where hostile or half-written input is stopped.
-
-A document that does not make sense becomes a view that says so. Nothing here raises on bad content.
-"""
+"""The view of a node: its APNode document and what its Node says."""
 
 from __future__ import annotations
 
@@ -10,57 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.errors import RefusedError
 from vfio_ap.fleet.scheduling import Taint
-from vfio_ap.fleet.views import Card, Desired, HeldMdev, MatrixView, NodeView, Placement
+from vfio_ap.fleet.views import Card, Desired, HeldMdev, NodeView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
-from vfio_ap_api.apmatrix import APMatrixSpec
 from vfio_ap_api.apnode import Adapter, APNode, MdevStatus
-
-_RESOURCE = "ap.s390x.io/"
-
-
-def matrix_view(document: dict[str, Any]) -> MatrixView:
-    """Return the view of an APMatrix document."""
-    metadata, status = document["metadata"], document.get("status") or {}
-    name, uuid = metadata["name"], str(status.get("uuid") or "")
-    common: dict[str, Any] = {
-        "name": name,
-        "created": str(metadata.get("creationTimestamp", "")),
-        "accepted": _accepted(status, int(metadata.get("generation", 0))),
-        "deleting": "deletionTimestamp" in metadata,
-    }
-    try:
-        spec = APMatrixSpec.model_validate(document.get("spec") or {})
-        matrix = spec.matrix()
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "spec." + ".".join(str(part) for part in first["loc"])
-        refusal = Refusal("InvalidSpec", name, f"{where}: {first['msg']}", "correct the field")
-        return MatrixView(uuid=uuid, invalid=refusal, **common)
-    except RefusedError as error:
-        inner = error.refusal
-        refusal = Refusal(inner.reason, name, f"{inner.subject} {inner.message}", inner.remedy)
-        return MatrixView(uuid=uuid, invalid=refusal, **common)
-    return MatrixView(
-        uuid=spec.uuid or uuid,
-        matrix=matrix,
-        placement=Placement(spec.placement),
-        selector=dict(spec.node_selector),
-        namespaces=frozenset(spec.allowed_namespaces),
-        adopt=spec.adopt_existing,
-        **common,
-    )
-
-
-def _accepted(status: dict[str, Any], generation: int) -> bool:
-    return any(
-        condition.get("type") == "Accepted"
-        and condition.get("status") == "True"
-        and condition.get("observedGeneration") == generation
-        for condition in status.get("conditions") or []
-    )
+from vfio_ap_kube.snapshot.names import RESOURCE
 
 
 def node_view(
@@ -151,9 +104,9 @@ def allocatable_matrices(node: dict[str, Any]) -> frozenset[str]:
     """Return the matrices whose resource a Node publishes with a count above zero."""
     resources = (node.get("status") or {}).get("allocatable") or {}
     return frozenset(
-        name.removeprefix(_RESOURCE)
+        name.removeprefix(RESOURCE)
         for name, count in resources.items()
-        if name.startswith(_RESOURCE) and str(count) != "0"
+        if name.startswith(RESOURCE) and str(count) != "0"
     )
 
 
@@ -161,3 +114,11 @@ def node_ready(node: dict[str, Any]) -> bool:
     """Tell whether a Node's Ready condition is True."""
     conditions = (node.get("status") or {}).get("conditions") or []
     return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def taints(node: dict[str, Any]) -> tuple[Taint, ...]:
+    """Return a Node's taints."""
+    return tuple(
+        Taint(str(t.get("key", "")), str(t.get("effect", "")), str(t.get("value") or ""))
+        for t in (node.get("spec") or {}).get("taints") or []
+    )

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from vfio_ap.errors import Refusal
 from vfio_ap_kube.client import ApiError, Client, Document
 from vfio_ap_kube.events import EventPoster
+from vfio_ap_kube.preconditions import kubevirt, policies
 from vfio_ap_operator.fleet import Fleet
-from vfio_ap_operator.guards import kubevirt, policies
 
 _LOG = logging.getLogger(__name__)
 _AT_REST, _IN_TROUBLE = 60.0, 1.0

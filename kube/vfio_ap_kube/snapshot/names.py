@@ -1,0 +1,11 @@
+"""Names of the labels, annotations, gates and resources that admission writes and protects."""
+
+RESOURCE = "ap.s390x.io/"
+"""Prefix of the extended resources: the rest is a matrix's name."""
+MATRIX = "ap.s390x.io/matrix"
+"""Annotation by which a VM asks for a matrix; as a label, on VMIs and launcher pods, written by admission."""
+GATE = "ap.s390x.io/placement"
+HOLD = "ap.s390x.io/hold"
+USE_LABEL = "use.ap.s390x.io/"
+"""Prefix of the namespace labels that admission reads: the rest is a matrix's name, the value its UUID."""
+MIGRATION_LABEL = "kubevirt.io/migrationJobUID"
