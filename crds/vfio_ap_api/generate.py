@@ -11,11 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from vfio_ap_api import apmatrix, apnode
+from vfio_ap_api import apmatrix, apmigration, apmigrationpolicy, apnode
 from vfio_ap_api.base import GROUP
 from vfio_ap_api.crd import Kind, custom_resource_definition
 
-KINDS: tuple[Kind, ...] = (apmatrix.KIND, apnode.KIND)
+KINDS: tuple[Kind, ...] = (apmatrix.KIND, apmigration.KIND, apmigrationpolicy.KIND, apnode.KIND)
 _HEAD = "# Generated from the pydantic models in crds/vfio_ap_api by `make crds`; do not edit.\n"
 
 

@@ -232,3 +232,44 @@ def test_the_columns_of_nodes(admin):
     assert row[:-1] == ["crds-columns", "IBM-9175-00000000000A1B2C", "4 CEX8", "170", "4", "1/2 +1", "no", "Ready"]
     assert wide == [*header, "LPAR", "KERNEL"]
     assert wide_row[-2:] == ["LNX1", "6.14.0"]
+
+
+def policy(name, **spec):
+    return {
+        "apiVersion": "ap.s390x.io/v1alpha1",
+        "kind": "APMigrationPolicy",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def migration(name, **spec):
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "ap.s390x.io/v1alpha1", "kind": "APMigration", "metadata": metadata, "spec": spec}
+
+
+def test_a_policy_without_a_word_says_what_it_means(admin):
+    with made(admin, policy("crds-silent")) as name:
+        assert admin.kubectl("get", name, "-o", "jsonpath={.spec.modes}") == '["Live"]'
+        row = admin.kubectl("get", name).splitlines()[1].split()
+    assert row[:4] == ["crds-silent", '["Live"]', "Warn", "Operator"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"modes": []}, "should have at least 1 items"),
+        ({"modes": ["Hot"]}, 'supported values: "Live", "Reattach", "Restart"'),
+        ({"modes": ["Restart"], "evacuation": "KubeVirt"}, "KubeVirt evacuates by live migration only"),
+        ({"budgets": {"cluster": 0}}, "should be greater than or equal to 1"),
+        ({"timeLimits": {"hold": 1}}, "should be greater than or equal to 5"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(admin, spec, words):
+    assert words in admin.refused(policy("crds-senseless", **spec))
+
+
+def test_a_move_stays_what_it_was_asked_for_as(admin):
+    with made(admin, migration("crds-move", vm="ledger")) as name:
+        error = admin.refusal("patch", "-n", "default", name, "--type=merge", "-p", '{"spec":{"node":"lnx2"}}')
+    assert "a move is what it was asked for as: make another APMigration" in error
