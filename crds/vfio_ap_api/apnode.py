@@ -31,6 +31,14 @@ class DesiredMdev(Model):
         default=False, description="Whether the node's agent offers it to kubelet as ap.s390x.io/<matrix>."
     )
     adopt: bool = Field(default=False, description="Take over an equal device that somebody else made.")
+    frozen: bool = Field(
+        default=False,
+        description="A move is in flight: the device and the mask bits of its queues are left as they are.",
+    )
+    migratable: bool = Field(
+        default=False,
+        description="The device's attribute migratable is to be set, where the kernel has one.",
+    )
 
     def configuration(self) -> Matrix:
         """Return the wanted configuration. Raises RefusedError for a text that is not a set of ids."""
@@ -61,6 +69,11 @@ class APNodeSpec(Model):
     ] = Field(
         default_factory=list,
         description="Queues that never leave the host. The one field here that an administrator writes.",
+    )
+    read_back: Annotated[str, Field(max_length=1024)] = Field(
+        default="",
+        description="Changed by the operator when it needs to know what the kernel holds since then: a status whose "
+        "observedGeneration is that of the change was read after it.",
     )
 
 
@@ -128,6 +141,9 @@ class MdevStatus(Observed):
     state: Literal["Ready", "Incomplete", "Pending", "Failed", "Leaving", "Foreign"]
     offered: bool = Field(default=False, description="Registered with kubelet as an extended resource.")
     in_use: bool = False
+    migratable: bool | None = Field(
+        default=None, description="The attribute of that name, as read back; absent where the kernel has none."
+    )
     reason: str = ""
     message: Annotated[str, Field(max_length=1024)] = ""
 

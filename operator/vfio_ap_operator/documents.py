@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vfio_ap.errors import Refusal
 from vfio_ap.fleet.placement import Standing
+from vfio_ap.fleet.policy import PolicyView
 from vfio_ap.fleet.summary import Summary
 from vfio_ap.fleet.views import Desired, MatrixView, ids_text
-from vfio_ap_api import apmatrix, apnode
+from vfio_ap_api import apmatrix, apmigrationpolicy, apnode
 from vfio_ap_kube import conditions
 from vfio_ap_kube.snapshot.names import USE_LABEL
 
@@ -23,7 +25,7 @@ def assigned_uuid(uid: str) -> str:
     return str(uuid.uuid5(_SPACE, uid))
 
 
-def node_spec(name: str, node_uid: str, desired: Sequence[Desired]) -> dict[str, Any]:
+def node_spec(name: str, node_uid: str, desired: Sequence[Desired], read_back: frozenset[str]) -> dict[str, Any]:
     """Return the APNode with the spec that its node shall have, owned by its Node."""
     mdevs = [
         {
@@ -32,6 +34,8 @@ def node_spec(name: str, node_uid: str, desired: Sequence[Desired]) -> dict[str,
             **ids_text(item.configuration),
             "granted": item.granted,
             "adopt": item.adopt,
+            **({"frozen": True} if item.frozen else {}),
+            **({"migratable": True} if item.migratable else {}),
         }
         for item in desired
     ]
@@ -40,7 +44,7 @@ def node_spec(name: str, node_uid: str, desired: Sequence[Desired]) -> dict[str,
         "apiVersion": apnode.KIND.api_version,
         "kind": apnode.KIND.name,
         "metadata": {"name": name, "ownerReferences": [owner]},
-        "spec": {"mdevs": mdevs},
+        "spec": {"mdevs": mdevs, "readBack": ",".join(sorted(read_back))},
     }
 
 
@@ -101,6 +105,30 @@ def matrix_with_status(name: str, status: dict[str, Any]) -> dict[str, Any]:
         "kind": apmatrix.KIND.name,
         "metadata": {"name": name},
         "status": status,
+    }
+
+
+def policy_status(
+    view: PolicyView, generation: int, old: dict[str, Any], refusal: Refusal | None, matrices: int, now: str
+) -> dict[str, Any]:
+    """Return the APMigrationPolicy document that applies its status: for what it stands, or why not."""
+    word = {
+        "type": "Effective",
+        "status": str(refusal is None),
+        "reason": refusal.reason if refusal else "Effective",
+        "message": str(refusal) if refusal else f"stands for {matrices} matrices",
+        "observedGeneration": generation,
+    }
+    return {
+        "apiVersion": apmigrationpolicy.KIND.api_version,
+        "kind": apmigrationpolicy.KIND.name,
+        "metadata": {"name": view.name},
+        "status": {
+            "observedGeneration": generation,
+            "state": refusal.reason if refusal else "Effective",
+            "matrices": matrices,
+            "conditions": conditions.merged(old.get("conditions") or [], [word], now),
+        },
     }
 
 

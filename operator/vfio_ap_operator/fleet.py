@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet.evacuation import VmView
-from vfio_ap.fleet.gate import GatePlan, PodView
+from vfio_ap.fleet.gate import GatePlan
 from vfio_ap.fleet.placement import Group
+from vfio_ap.fleet.policy import PolicyView, policy_of
 from vfio_ap.fleet.scheduling import Taint
 from vfio_ap.fleet.views import MatrixView, NodeView, Placement
-from vfio_ap_kube.snapshot import matrices, nodes, pods, vmis
+from vfio_ap_kube.snapshot import matrices, nodes, policies
 from vfio_ap_kube.snapshot.names import USE_LABEL
 from vfio_ap_operator.index import Index
+from vfio_ap_operator.workloads import Workloads
 
 
 @dataclass(slots=True)
@@ -65,13 +66,12 @@ class Fleet:
         self.refusals: dict[str, Refusal] = {}
         self.guard: Refusal | None = None
         """Why nothing may be provisioned now."""
-        self.pods: dict[str, dict[str, PodView]] = {}
-        """By matrix and UID, the pods that ask for it and have not ended."""
-        self.vms: dict[str, VmView] = {}
-        """By UID, running VMs with a matrix."""
-        self.gates: dict[str, GatePlan] = {}
-        """By matrix, what was last decided for its pods."""
+        self.policies: dict[str, PolicyView] = {}
+        self.policy_statuses: dict[str, tuple[int, dict[str, Any]]] = {}
+        """By policy, its generation and what its status says."""
+        self.work = Workloads(self._work_changed)
         self.dirty_matrices: set[str] = set()
+        self.dirty_policies: set[str] = set()
         self.dirty_nodes: set[str] = set()
         self.dirty_namespaces: set[str] = set()
         self.wake = asyncio.Event()
@@ -117,10 +117,19 @@ class Fleet:
         return [self.matrices[name].view for name in names & self.matrices.keys()]
 
     def admitted(self, namespace: str) -> dict[str, str]:
-        """Return the matrices that a namespace may use now, with their UUIDs; without one none is of use."""
-        names = self._allowed.find(namespace) - self.refusals.keys()
+        """Return the matrices that a namespace may use now, with their UUIDs; without one none is of use.
+
+        A permission outlives its withdrawal while a VM of the namespace runs with the matrix: without it the VM
+        could not be moved any more. The gate lets no other VM have it meanwhile.
+        """
+        names = {
+            name
+            for name in self._allowed.find(namespace) - self.refusals.keys()
+            if not self.matrices[name].view.deleting
+        }
+        names |= self.work.needed_in(namespace) & self.matrices.keys()
         views = {name: self.matrices[name].view for name in names}
-        return {name: view.uuid for name, view in views.items() if view.uuid and not view.deleting}
+        return {name: view.uuid for name, view in views.items() if view.uuid}
 
     def set_guard(self, refusal: Refusal | None) -> bool:
         """Note why nothing may be provisioned, or that all may be; return whether that is news."""
@@ -132,54 +141,47 @@ class Fleet:
         self.wake.set()
         return True
 
-    # -- pods
+    # -- policies
 
-    def observe_pod(self, document: dict[str, Any]) -> None:
-        """Take in a pod that asks for a matrix; one that has ended asks no more."""
-        view = pods.pod_view(document)
-        if view is None:
-            self.forget_pod(document)
-        elif self.pods.get(view.matrix, {}).get(view.uid) != view:
-            self.pods.setdefault(view.matrix, {})[view.uid] = view
-            self._pods_changed(view.matrix)
+    def policy_for(self, view: MatrixView) -> PolicyView:
+        """Return the policy that stands for a matrix."""
+        return policy_of(view, self.policies.values(), PolicyView())
 
-    def forget_pod(self, document: dict[str, Any]) -> None:
-        """Drop a pod that is gone or has ended."""
-        uid = document["metadata"]["uid"]
-        for matrix in [matrix for matrix, known in self.pods.items() if uid in known]:
-            del self.pods[matrix][uid]
-            if not self.pods[matrix]:
-                del self.pods[matrix]
-            self._pods_changed(matrix)
+    def observe_policy(self, document: dict[str, Any]) -> None:
+        """Take in an APMigrationPolicy as it is now."""
+        view = policies.policy_view(document)
+        status = document.get("status") or {}
+        generation = int(document["metadata"].get("generation", 0))
+        self.policy_statuses[view.name] = (generation, status)
+        if self.policies.get(view.name) != view:
+            self.policies[view.name] = view
+            self._policies_changed()
 
-    def observe_vm(self, document: dict[str, Any]) -> None:
-        """Take in a VMI with a matrix as it is now."""
-        uid, view = document["metadata"]["uid"], vmis.vm_view(document)
-        before = self.vms.pop(uid, None)
-        if view is not None:
-            self.vms[uid] = view
-        if view != before:
-            for known in (before, view):
-                if known is not None:
-                    self._pods_changed(known.matrix)
+    def forget_policy(self, name: str) -> None:
+        """Drop an APMigrationPolicy that is gone."""
+        self.policy_statuses.pop(name, None)
+        if self.policies.pop(name, None) is not None:
+            self._policies_changed()
 
-    def forget_vm(self, document: dict[str, Any]) -> None:
-        """Drop a VMI that is gone."""
-        if known := self.vms.pop(document["metadata"]["uid"], None):
-            self._pods_changed(known.matrix)
+    def _policies_changed(self) -> None:
+        self.dirty_matrices |= self.matrices.keys()
+        self.dirty_policies |= self.policies.keys()
+        self.dirty_namespaces |= self.namespaces.keys()
+        self.wake.set()
+
+    # -- pods, VMs and moves
 
     def decide_gate(self, matrix: str, plan: GatePlan) -> None:
-        """Note what was decided for a matrix's pods; nodes that are needed anew or no more are dirty."""
-        before = self.gates.pop(matrix, GatePlan())
-        if plan != GatePlan():
-            self.gates[matrix] = plan
-        self._claimed.put(matrix, plan.nodes)
-        self.dirty_nodes |= before.nodes ^ plan.nodes
+        """Note what was decided for a matrix's pods; what is needed anew or no more is dirty."""
+        nodes, namespaces = self.work.decide_gate(matrix, plan)
+        self._claimed.put(matrix, plan.claim.nodes)
+        self.dirty_nodes |= nodes
+        self.dirty_namespaces |= namespaces
 
-    def _pods_changed(self, matrix: str) -> None:
+    def _work_changed(self, matrix: str) -> None:
         if matrix in self.matrices:
             self.dirty_matrices.add(matrix)
-            self.wake.set()
+        self.wake.set()
 
     # -- APMatrix
 
@@ -209,6 +211,7 @@ class Fleet:
         record = self.matrices.pop(name, None)
         self.refusals.pop(name, None)
         if record is not None:
+            self.decide_gate(name, GatePlan())
             self._matrix_changed(name, record.view, None)
             self.dirty_matrices.discard(name)
             self.wake.set()
@@ -224,6 +227,8 @@ class Fleet:
         self._rivalry.put(name, {*new.matrix.adapters, new.uuid or "none"} if new else ())
         self._placements.put(name, {new.placement} if new else ())
         self._allowed.put(name, new.namespaces if new else ())
+        if old is None or new is None or old.labels != new.labels:
+            self.dirty_policies |= self.policies.keys()
         self.dirty_matrices |= self._rivalry.find(*keys - {"none"})
         self.dirty_matrices |= self.refusals.keys() & self.matrices.keys()
 
@@ -316,7 +321,7 @@ class Fleet:
             old.allocatable ^ new.allocatable
         )
         if (old.taints, old.cards, old.live) != (new.taints, new.cards, new.live):
-            touched |= self.pods.keys()
+            touched |= self.work.pods.keys()
         uuids = old.mdevs.keys() | new.mdevs.keys()
         changed = {uuid for uuid in uuids if old.mdevs.get(uuid) != new.mdevs.get(uuid)}
         self.dirty_matrices |= (touched & self.matrices.keys()) | self._rivalry.find(*changed)

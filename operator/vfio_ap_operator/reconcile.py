@@ -16,40 +16,44 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from vfio_ap.fleet.conflicts import refusal_of
-from vfio_ap.fleet.evacuation import plan_evacuation
-from vfio_ap.fleet.gate import GatePlan, plan_gate
+from vfio_ap.fleet.gate import GatePlan, Situation, plan_gate
 from vfio_ap.fleet.placement import Standing, desired_mdevs, standings
-from vfio_ap.fleet.summary import Summary, summarise
+from vfio_ap.fleet.policy import overruled
+from vfio_ap.fleet.summary import Summary, served, summarise
 from vfio_ap.fleet.views import MatrixView
-from vfio_ap_api import apmatrix, apnode
+from vfio_ap_api import apmatrix, apmigrationpolicy, apnode
 from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Resource
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_operator import documents
-from vfio_ap_operator.evacuator import Evacuator
 from vfio_ap_operator.fleet import Fleet, MatrixRecord
 from vfio_ap_operator.gatekeeper import Gatekeeper
+from vfio_ap_operator.mover import Mover
+from vfio_ap_operator.patience import Patience
 from vfio_ap_operator.settings import FINALIZER
 
 _LOG = logging.getLogger(__name__)
 MATRICES = Resource(apmatrix.KIND.api_version, apmatrix.KIND.plural)
+POLICIES = Resource(apmigrationpolicy.KIND.api_version, apmigrationpolicy.KIND.plural)
 APNODES = Resource(apnode.KIND.api_version, apnode.KIND.plural)
 _SETTLE = 0.05
 """Seconds to wait for further changes, so that a burst is one pass."""
 _RETRY = 2.0
 """Seconds until what could not be written is tried again."""
+_NO_PLAN = GatePlan()
 _WRITERS = 12
 """Writes under way at once; below the client's number of connections."""
 
 
 class Reconciler:
-    """Writes node specs, matrix status, finalizers and namespace labels."""
+    """Writes node specs, status of matrices and policies, finalizers and namespace labels."""
 
     def __init__(self, fleet: Fleet, client: Client, events: EventPoster) -> None:
         self._fleet = fleet
         self._client = client
         self._events = events
         self._gates = Gatekeeper(fleet, client, events)
-        self._evacuator = Evacuator(fleet, client, events)
+        self._mover = Mover(fleet, client, events)
+        self._patience = Patience(self._again)
         self._slots = asyncio.Semaphore(_WRITERS)
         self.passes = 0
         """Completed passes; the health endpoint shows it."""
@@ -75,9 +79,13 @@ class Reconciler:
         await self._each(nodes, self._shape_node, fleet.dirty_nodes)
         namespaces, fleet.dirty_namespaces = fleet.dirty_namespaces & fleet.namespaces.keys(), set()
         await self._each(namespaces, self._label_namespace, fleet.dirty_namespaces)
-        await self._each(fleet.gates.keys() & matrices, self._gates.act, fleet.dirty_matrices)
-        await self._each(self._evacuator.moves & matrices, self._evacuator.act, fleet.dirty_matrices)
+        # A move's status says why it is given up before its migration is deleted.
+        await self._each(self._mover.busy & matrices, self._mover.act, fleet.dirty_matrices)
+        await self._each(fleet.work.gates.keys() & matrices, self._gates.act, fleet.dirty_matrices)
+        await self._mover.settle_strays()
         await self._each(matrices & fleet.matrices.keys(), self._report, fleet.dirty_matrices)
+        policies, fleet.dirty_policies = fleet.dirty_policies & fleet.policies.keys(), set()
+        await self._each(policies, self._report_policy, fleet.dirty_policies)
 
     async def _each(self, names: Iterable[str], action: Callable[[str], Awaitable[None]], again: set[str]) -> None:
         """Do the action for each name, some at a time; a name whose write failed is dirty again, later."""
@@ -127,18 +135,28 @@ class Reconciler:
         fleet.dirty_matrices |= judged
 
     def _plan_gate(self, name: str) -> None:
-        """Decide anew where a matrix is needed, and which of its pods may go on."""
+        """Decide anew where a matrix is needed, which of its pods may go on, and how its moves stand."""
         fleet = self._fleet
-        pods = fleet.pods.get(name, {}).values()
-        refusal = fleet.refusals.get(name) or fleet.guard
-        plan = plan_gate(fleet.matrices[name].view, refusal, pods, fleet.views)
-        vm = fleet.vms.get(plan.source.owner) if plan.source is not None else None
-        step = None
-        if vm is not None and vm.evacuating and refusal is None and plan.source is not None:
-            step = plan_evacuation(fleet.matrices[name].view, vm, plan.source, fleet.views)
-            plan = dataclasses.replace(plan, nodes=plan.nodes | step.prepare)
-        fleet.decide_gate(name, plan)
-        self._evacuator.decide(name, vm, step)
+        view = fleet.matrices[name].view
+        situation = Situation(
+            matrix=view,
+            refusal=fleet.refusals.get(name) or fleet.guard,
+            nodes=fleet.views,
+            policy=fleet.policy_for(view),
+            waited=self._patience.waited(name),
+            moving=self._mover.in_flight(name),
+        )
+        plan = plan_gate(situation, fleet.work.pods.get(name, {}).values())
+        needs = self._mover.decide(situation, plan)
+        claim = dataclasses.replace(plan.claim, nodes=plan.claim.nodes | needs.prepare)
+        fleet.decide_gate(name, dataclasses.replace(plan, claim=claim))
+        left = min((p for p in (plan.patience, needs.patience) if p is not None), default=None)
+        self._patience.keep(name, plan.timed | needs.timed, left)
+
+    def _again(self, name: str) -> None:
+        if name in self._fleet.matrices:
+            self._fleet.dirty_matrices.add(name)
+            self._fleet.wake.set()
 
     def _placed(self, view: MatrixView) -> bool:
         """Tell whether a node has the matrix in its spec or a device of ours for it in its status."""
@@ -194,11 +212,13 @@ class Reconciler:
             return
         matrices = self._fleet.concerning(record.view)
         secured = [m for m in matrices if self._fleet.matrices[m.name].status.get("uuid") or m.deleting]
-        claims = {m.name: self._fleet.gates.get(m.name, GatePlan()).nodes for m in secured}
+        claims = {m.name: self._fleet.work.gates.get(m.name, _NO_PLAN).claim for m in secured}
         desired = desired_mdevs(record.view, secured, self._fleet.refusals, claims, self._fleet.guard)
-        if desired == record.view.desired and documents.listed(record.document) == len(desired):
+        read_back = self._mover.read_back(name)
+        settled = desired == record.view.desired and documents.listed(record.document) == len(desired)
+        if settled and read_back <= record.view.read_back:
             return
-        body = documents.node_spec(name, record.uid, desired)
+        body = documents.node_spec(name, record.uid, desired, read_back or record.view.read_back)
         self._fleet.observe_apnode(await self._client.apply(APNODES, body))
 
     # -- namespaces
@@ -218,10 +238,9 @@ class Reconciler:
         view = record.view
         found, available = standings(view, refusal, fleet.holders(view), fleet.groups(view), fleet.guard)
         summary = summarise(view, refusal, found, available)
-        if user := fleet.gates.get(name, GatePlan()).user:
-            summary = dataclasses.replace(summary, used_by=user)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        status = documents.matrix_status(view, record.generation, record.status, summary, found, now)
+        plan = fleet.work.gates.get(name, _NO_PLAN)
+        summary = served(summary, plan)
+        status = documents.matrix_status(view, record.generation, record.status, summary, found, _now())
         if status == record.status:
             return
         answer = await self._client.apply(
@@ -229,6 +248,21 @@ class Reconciler:
         )
         await self._announce(record, summary, found)
         fleet.observe_matrix(answer)
+
+    async def _report_policy(self, name: str) -> None:
+        """Write a policy's status if it says something else than is known now."""
+        fleet = self._fleet
+        view, (generation, old) = fleet.policies[name], fleet.policy_statuses[name]
+        matrices = [record.view for record in fleet.matrices.values()]
+        refusal = overruled(view, matrices, fleet.policies.values())
+        count = sum(fleet.policy_for(matrix).name == name for matrix in matrices)
+        document = documents.policy_status(view, generation, old, refusal, count, _now())
+        if document["status"] == old:
+            return
+        fleet.observe_policy(await self._client.apply(POLICIES, document, subresource="status"))
+        if refusal is not None:
+            about = {**document, "metadata": {"name": name}}
+            await self._events.post(about, "Warning", refusal.reason, str(refusal))
 
     async def _announce(self, record: MatrixRecord, summary: Summary, found: Iterable[Standing]) -> None:
         """Post an Event when the state's word changed."""
@@ -246,3 +280,7 @@ class Reconciler:
             bad = next(s for s in found if s.state in ("Failed", "Refused"))
             message = f"node {bad.node}: {bad.message}"
         await self._events.post(about, "Warning" if trouble else "Normal", ready.reason, message or summary.state)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

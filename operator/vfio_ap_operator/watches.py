@@ -17,7 +17,8 @@ from vfio_ap_kube.snapshot.names import MATRIX
 from vfio_ap_kube.watch import follow
 from vfio_ap_operator.fleet import Fleet
 from vfio_ap_operator.guard import GuardKeeper
-from vfio_ap_operator.reconcile import APNODES, MATRICES
+from vfio_ap_operator.reconcile import APNODES, MATRICES, POLICIES
+from vfio_ap_operator.requests import MIGRATIONS, MOVES
 
 _LOG = logging.getLogger(__name__)
 _HEARTBEATS = 10.0
@@ -28,6 +29,8 @@ _EAGER_FOR = 30.0
 _OPTIONAL = 10.0
 """Seconds between looks for KubeVirt where it is not installed."""
 KUBEVIRTS = Resource("kubevirt.io/v1", "kubevirts")
+_FIRST = (NODES, APNODES, NAMESPACES, PODS, KUBEVIRTS, POLICIES, MOVES)
+"""What must have been listed whole before anything is decided."""
 VMIS = Resource("kubevirt.io/v1", "virtualmachineinstances")
 
 
@@ -41,7 +44,7 @@ class Watches:
         self._leases = LEASES.within(namespace)
         self._silence = silence
         self._stamps: dict[str, tuple[str, float]] = {}
-        self._synced = {resource: asyncio.Event() for resource in (NODES, APNODES, NAMESPACES, PODS, KUBEVIRTS)}
+        self._synced = {resource: asyncio.Event() for resource in _FIRST}
         self._kubevirts: dict[str, Document] = {}
 
     async def run(self) -> None:
@@ -54,6 +57,9 @@ class Watches:
             group.create_task(self._follow_pods())
             group.create_task(self._follow_kubevirt())
             group.create_task(self._follow_vms())
+            group.create_task(self._follow_migrations())
+            group.create_task(self._follow(POLICIES, fleet.observe_policy, fleet.forget_policy))
+            group.create_task(self._follow_moves())
             group.create_task(self._guards.run())
             group.create_task(self._listen())
 
@@ -80,9 +86,9 @@ class Watches:
             if change.synced:
                 self._synced[PODS].set()
             elif change.deleted:
-                self._fleet.forget_pod(change.object)
+                self._fleet.work.forget_pod(change.object)
             else:
-                self._fleet.observe_pod(change.object)
+                self._fleet.work.observe_pod(change.object)
 
     async def _follow_kubevirt(self) -> None:
         """Follow KubeVirt's configuration where KubeVirt is installed, and look for it now and then where not."""
@@ -104,9 +110,30 @@ class Watches:
         await self._until_served(VMIS)
         async for change in follow(self._client, VMIS, labelSelector=MATRIX):
             if change.deleted:
-                self._fleet.forget_vm(change.object)
+                self._fleet.work.forget_vm(change.object)
+            elif change.synced:
+                self._fleet.work.complete = True
+                self._fleet.wake.set()
+            else:
+                self._fleet.work.observe_vm(change.object)
+
+    async def _follow_migrations(self) -> None:
+        """Follow KubeVirt's migrations: whoever asks for one, it is followed to its end."""
+        await self._until_served(MIGRATIONS)
+        async for change in follow(self._client, MIGRATIONS):
+            if change.deleted:
+                self._fleet.work.forget_migration(change.object)
             elif not change.synced:
-                self._fleet.observe_vm(change.object)
+                self._fleet.work.observe_migration(change.object)
+
+    async def _follow_moves(self) -> None:
+        async for change in follow(self._client, MOVES):
+            if change.synced:
+                self._synced[MOVES].set()
+            elif change.deleted:
+                self._fleet.work.forget_move(change.object)
+            else:
+                self._fleet.work.observe_move(change.object)
 
     async def _until_served(self, resource: Resource) -> None:
         """Return once the API server knows the resource."""

@@ -7,13 +7,16 @@ device, so nothing need be remembered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet.gate import HOSTNAME, PodView, candidates
+from vfio_ap.fleet.candidates import Answer, candidates, nowhere
+from vfio_ap.fleet.gate import HOSTNAME, Situation, WaitKey
+from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.placement import standing
-from vfio_ap.fleet.views import MatrixView, NodeView
+from vfio_ap.fleet.policy import Budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,10 @@ class VmView:
     migratable: bool = False
     obstacle: str = ""
     """Why KubeVirt would not migrate it."""
+    failure: str = ""
+    """What KubeVirt says of its last migration, when that failed."""
+    external: bool = False
+    """Its eviction strategy is External: its evacuation is ours to make."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -45,28 +52,86 @@ class Evacuation:
     start: str = ""
     """Node to ask the migration for, once it may begin."""
     wait: Refusal | None = None
+    answers: tuple[Answer, ...] = ()
+    """Of each node, why the VM could or could not go there."""
+    timed: frozenset[WaitKey] = frozenset()
+    patience: float | None = None
+    """As in a GatePlan."""
 
 
-def plan_evacuation(matrix: MatrixView, vm: VmView, source: PodView, nodes: Mapping[str, NodeView]) -> Evacuation:
-    """Return the next step for a marked VM that is not being moved yet; ``source`` is the pod it runs in."""
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Moves that are under way: how many leave and enter each node, and how many there are."""
+
+    leaving: Counter[str] = field(default_factory=Counter)
+    entering: Counter[str] = field(default_factory=Counter)
+    total: int = 0
+
+    @classmethod
+    def of(cls, moves: Iterable[tuple[str, str]]) -> Traffic:
+        """Return the traffic of moves, each from one node to another."""
+        pairs = list(moves)
+        return cls(Counter(s for s, _ in pairs), Counter(t for _, t in pairs), len(pairs))
+
+    def refusal(self, source: str, target: str, budgets: Budgets) -> Refusal | None:
+        """Return which budget has no room for one more move."""
+        for what, used, most in (
+            (f"moves away from node {source}", self.leaving[source], budgets.per_source),
+            (f"moves to node {target}", self.entering[target], budgets.per_target),
+            ("moves in the cluster", self.total, budgets.cluster),
+        ):
+            if used >= most:
+                return Refusal("Budget", source, f"{used} of {most} {what} are under way")
+        return None
+
+
+def plan_evacuation(
+    situation: Situation, vm: VmView, source: PodView, traffic: Traffic, node: str = ""
+) -> Evacuation:
+    """Return the next step for a VM that shall move and does not yet; ``source`` is the pod it runs in.
+
+    With a ``node`` only that one is a target.
+    """
+    matrix, policy = replace(situation.matrix, deleting=False), situation.policy
+    if situation.refusal is not None:
+        return Evacuation(wait=situation.refusal)
     if not vm.migratable:
         text = vm.obstacle or "KubeVirt has not said that it can be migrated"
-        return Evacuation(
-            wait=Refusal("NotMigratable", f"VM {vm}", text, "see the VMI's condition LiveMigratable")
-        )
-    fit, reasons = candidates(matrix, _unpinned(source), {vm.node}, nodes)
+        remedy = "see the VMI's condition LiveMigratable"
+        return Evacuation(wait=Refusal("NotMigratable", f"VM {vm}", text, remedy))
+    limit = policy.limits.prepare
+    late = frozenset(k for k, waited in situation.waited.items() if k[0] == source.uid and waited >= limit)
+    nodes = situation.nodes if not node else {n: v for n, v in situation.nodes.items() if n in (node, vm.node)}
+    answers = tuple(candidates(matrix, _unpinned(source), {vm.node}, nodes, policy, {name for _, name in late}))
+    fit = [answer.node for answer in answers if answer.refusal is None]
     if not fit:
-        shown = "; ".join(reasons[:5]) or "there is no other node with an AP bus"
-        remedy = "give a node what is missing, or stop the VM; the drain goes on by itself"
-        return Evacuation(wait=Refusal("NoTarget", f"VM {vm}", f"no node can take it: {shown}", remedy))
-    found = standing(fit[0], matrix, None)
+        if node and node not in nodes:
+            text = "there is no such node with an AP bus"
+            return Evacuation(wait=Refusal("NoTarget", node, text, "see kubectl get apnodes"))
+        others = [answer for answer in answers if answer.node != vm.node]
+        remedy = "give a node what is missing, or stop the VM; the move goes on by itself"
+        return Evacuation(wait=nowhere("NoTarget", f"VM {vm}", others, remedy), answers=answers)
+    full = {target: traffic.refusal(vm.node, target, policy.budgets) for target in fit}
+    best = next((target for target in fit if full[target] is None), "")
+    if not best:
+        return Evacuation(wait=full[fit[0]], answers=answers)
+    found = standing(nodes[best], matrix, None)
     if found is not None and found.state == "Ready":
-        return Evacuation(frozenset({fit[0].name}), start=fit[0].name)
+        return Evacuation(frozenset({best}), start=best, answers=answers)
     text = found.message if found is not None and found.message else "the device is being made"
-    return Evacuation(frozenset({fit[0].name}), wait=Refusal("Preparing", f"node {fit[0].name}", text))
+    key = (source.uid, best)
+    left = limit - situation.waited.get(key, 0.0)
+    return Evacuation(
+        frozenset({best}),
+        wait=Refusal("Preparing", f"node {best}", text),
+        answers=answers,
+        timed=late | {key},
+        patience=left if left > 0 else None,
+    )
 
 
 def _unpinned(pod: PodView) -> PodView:
     """Return the pod as the next target will be, without the pin of the move that brought it here."""
     selector = {key: value for key, value in pod.constraints.selector.items() if key != HOSTNAME or not pod.target}
-    return replace(pod, target=True, constraints=replace(pod.constraints, selector=selector))
+    constraints = replace(pod.constraints, selector=selector)
+    return replace(pod, migration=pod.migration or "next", constraints=constraints)

@@ -1,55 +1,28 @@
-"""The placement gate: which nodes a matrix is prepared on, and which pods may go.
+"""The gate: which nodes a matrix is prepared on, and which of its pods may go on.
 
 A launcher pod that asks for a matrix is created with a scheduling gate. It is lifted once a node that the pod may
 run on holds the device, read back, and kubelet publishes it. A first boot is not pinned, the resource places it; a
-migration's target is. One VM has a matrix at a time. Everything here is a function of what is there now.
+migration's target is. The target then runs and is held until both sides are frozen and looked at once more. One VM
+has a matrix at a time. Everything here is a function of what is there now and of how long each wait has lasted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet.compat import refusal_of_move
-from vfio_ap.fleet.placement import Standing, standing
-from vfio_ap.fleet.scheduling import Constraints
+from vfio_ap.fleet.candidates import Answer, candidates, nowhere
+from vfio_ap.fleet.launchers import PodView
+from vfio_ap.fleet.placement import Claim, Standing, standing
+from vfio_ap.fleet.policy import PolicyView
 from vfio_ap.fleet.views import MatrixView, NodeView
 
 HOSTNAME = "kubernetes.io/hostname"
-
-
-@dataclass(frozen=True, slots=True)
-class PodView:
-    """One launcher pod that asks for a matrix and has not ended."""
-
-    namespace: str
-    name: str
-    uid: str
-    matrix: str
-    owner: str
-    """UID of its VMI."""
-    vm: str = ""
-    """Name of its VMI, for people."""
-    created: str = ""
-    node: str = ""
-    """Where it was scheduled, empty while it was not."""
-    gated: bool = False
-    held: bool = False
-    """Its hook sidecar keeps a migration from starting."""
-    target: bool = False
-    """It is a migration's target."""
-    unschedulable: bool = False
-    """The scheduler found no node for it."""
-    constraints: Constraints = field(default_factory=Constraints)
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
-
-    @property
-    def vm_name(self) -> str:
-        """Return namespace and name of its VM."""
-        return f"{self.namespace}/{self.vm or self.name}"
+GIVEN_UP = "WaitedTooLong"
+"""Reason of a move that the operator cancelled."""
+WaitKey = tuple[str, str]
+"""A wait that may be given up: a pod's UID, and the node that is prepared for it or empty for the hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,162 +41,220 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """A pod that must wait, and for what."""
+class Cancel:
+    """Cancel the migration of a target pod that has waited for too long; the VM stays where it is."""
 
     pod: PodView
     refusal: Refusal
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """A pod that must wait, and for what."""
+
+    pod: PodView
+    refusal: Refusal
+    overdue: bool = False
+    """It waits for longer than it should."""
+
+
+@dataclass(frozen=True, slots=True)
 class GatePlan:
     """What to do for the pods of one matrix."""
 
-    nodes: frozenset[str] = frozenset()
-    """Nodes that shall hold the device for them."""
+    claim: Claim = field(default_factory=Claim)
+    """What of the nodes is held for them."""
     user: str = ""
     """Namespace and name of the VM that has the matrix, empty when none has."""
-    actions: tuple[Lift | Release, ...] = ()
+    namespace: str = ""
+    """Namespace of the VM that runs with it: its permission lasts as long."""
+    actions: tuple[Lift | Release | Cancel, ...] = ()
     waits: tuple[Wait, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    """Of each node, why the pod that must be placed could or could not go there."""
     source: PodView | None = None
     """The pod that the VM runs in, when it has one and is not being moved."""
+    timed: frozenset[WaitKey] = frozenset()
+    """Waits whose time counts."""
+    patience: float | None = None
+    """Seconds until a wait is too long, if nothing happens before; None when no wait's time counts."""
 
 
-def plan_gate(
-    matrix: MatrixView, refusal: Refusal | None, pods: Iterable[PodView], nodes: Mapping[str, NodeView]
-) -> GatePlan:
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a plan depends on beside the pods."""
+
+    matrix: MatrixView
+    refusal: Refusal | None
+    """Why the matrix may not be provisioned now."""
+    nodes: Mapping[str, NodeView]
+    policy: PolicyView = field(default_factory=PolicyView)
+    waited: Mapping[WaitKey, float] = field(default_factory=dict)
+    """Seconds that each wait of the last plan has lasted."""
+    moving: bool = False
+    """A move of the VM is not yet seen to its end, so both sides stay frozen."""
+
+
+def plan_gate(situation: Situation, pods: Iterable[PodView]) -> GatePlan:
     """Return where the matrix is needed and which of its pods may go on."""
     ordered = sorted(pods, key=lambda pod: (not pod.node, pod.created, pod.uid))
     if not ordered:
         return GatePlan()
-    owner = ordered[0].owner
-    mine = [pod for pod in ordered if pod.owner == owner]
-    waits = [Wait(pod, _taken(matrix, mine[0])) for pod in ordered if pod.owner != owner]
-    placed = {pod.node for pod in mine if pod.node}
-    needed = set(placed)
-    actions: list[Lift | Release] = []
-    for pod in mine:
-        outcome: Lift | Release | Wait | None = None
-        if not pod.node:
-            chosen, outcome = _place(matrix, refusal, pod, placed, nodes)
-            needed |= chosen
-        elif pod.held:
-            outcome = _arrived(matrix, refusal, pod, nodes)
-        match outcome:
-            case Lift() | Release():
-                actions.append(outcome)
-            case Wait():
-                waits.append(outcome)
-    still = mine[0] if len(mine) == 1 and mine[0].node else None
-    return GatePlan(frozenset(needed), mine[0].vm_name, tuple(actions), tuple(waits), still)
-
-
-def _taken(matrix: MatrixView, first: PodView) -> Refusal:
-    return Refusal(
-        "MatrixInUse",
-        matrix.name,
-        f"VM {first.vm_name} has it, and one VM has a matrix at a time",
-        "stop that VM, or give this one a matrix of its own",
+    mine = [pod for pod in ordered if pod.owner == ordered[0].owner]
+    running = [pod for pod in mine if pod.node]
+    if running:
+        # A matrix that is on its way out stays whole for the VM that has it, wherever that must go.
+        situation = replace(situation, matrix=replace(situation.matrix, deleting=False))
+    drafts = [_judge(situation, pod, running) for pod in mine]
+    others = [Wait(pod, _taken(situation, ordered[0])) for pod in ordered if pod.owner != ordered[0].owner]
+    nodes = frozenset({pod.node for pod in running}.union(*(draft.nodes for draft in drafts)))
+    frozen = frozenset().union(*(draft.frozen for draft in drafts))
+    if situation.moving:
+        frozen |= {pod.node for pod in running}
+    timed = frozenset().union(*(draft.timed for draft in drafts))
+    return GatePlan(
+        claim=Claim(nodes, frozen, frozenset(n for n in frozen if _first_version(situation.nodes.get(n)))),
+        user=mine[0].vm_name,
+        namespace=mine[0].namespace if running else "",
+        actions=tuple(d.outcome for d in drafts if isinstance(d.outcome, Lift | Release | Cancel)),
+        waits=(*(d.outcome for d in drafts if isinstance(d.outcome, Wait)), *others),
+        answers=next((draft.answers for draft in drafts if draft.answers), ()),
+        source=mine[0] if len(mine) == 1 and mine[0].node else None,
+        timed=timed,
+        patience=min((draft.patience for draft in drafts if draft.patience is not None), default=None),
     )
 
 
-def _arrived(
-    matrix: MatrixView, refusal: Refusal | None, pod: PodView, nodes: Mapping[str, NodeView]
-) -> Release | Wait:
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What one pod adds to the plan."""
+
+    outcome: Lift | Release | Cancel | Wait | None = None
+    nodes: frozenset[str] = frozenset()
+    frozen: frozenset[str] = frozenset()
+    answers: tuple[Answer, ...] = ()
+    timed: frozenset[WaitKey] = frozenset()
+    patience: float | None = None
+
+
+def _judge(situation: Situation, pod: PodView, running: list[PodView]) -> _Draft:
+    draft = _Draft()
+    if not pod.node:
+        draft = _place(situation, pod, {other.node for other in running})
+    elif pod.held:
+        draft = _arrived(situation, pod, running)
+    elif pod.target and len(running) > 1:
+        draft = _Draft(frozen=frozenset(other.node for other in running))
+    if pod.target and isinstance(draft.outcome, Wait):
+        return _impatient(situation, pod, draft, draft.outcome)
+    return draft
+
+
+def _impatient(situation: Situation, pod: PodView, draft: _Draft, wait: Wait) -> _Draft:
+    """Give a move up whose target has waited for longer than the policy allows."""
+    key, limit = (pod.uid, ""), situation.policy.limits.hold
+    waited = situation.waited.get(key, 0.0)
+    draft = replace(draft, timed=draft.timed | {key})
+    if waited < limit:
+        return replace(draft, patience=min(limit - waited, draft.patience or limit))
+    text = f"the migration could not begin within {limit:g} s: {wait.refusal}"
+    return replace(draft, outcome=Cancel(pod, Refusal(GIVEN_UP, f"VM {pod.vm_name}", text)))
+
+
+def _taken(situation: Situation, first: PodView) -> Refusal:
+    text = f"VM {first.vm_name} has it, and one VM has a matrix at a time"
+    node = situation.nodes.get(first.node)
+    if node is not None and not node.alive:
+        text = f"VM {first.vm_name} has it on node {node.name}, which does not answer: it may still run there"
+        remedy = (
+            f"make sure that {node.name} is off, then kubectl taint node {node.name} "
+            "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute, or delete the Node"
+        )
+        return Refusal("NodeSilent", situation.matrix.name, text, remedy)
+    return Refusal(
+        "MatrixInUse", situation.matrix.name, text, "stop that VM, or give this one a matrix of its own"
+    )
+
+
+def _arrived(situation: Situation, pod: PodView, running: list[PodView]) -> _Draft:
     """Decide whether a target pod that runs and is held may begin its migration."""
-    found = _stand(matrix, refusal, nodes.get(pod.node))
-    if found.state == "Ready":
-        return Release(pod)
-    return Wait(pod, _not_ready(pod.node, found))
+    found = _stand(situation, pod.node)
+    if found.state != "Ready":
+        return _Draft(Wait(pod, _not_ready(pod.node, found)))
+    sides = frozenset(other.node for other in running)
+    for side in sorted(sides):
+        if text := _unfrozen(situation, situation.nodes.get(side)):
+            return _Draft(Wait(pod, Refusal("Freezing", f"node {side}", text)), frozen=sides)
+    return _Draft(Release(pod), frozen=sides)
 
 
-def _place(
-    matrix: MatrixView,
-    refusal: Refusal | None,
-    pod: PodView,
-    placed: set[str],
-    nodes: Mapping[str, NodeView],
-) -> tuple[set[str], Lift | Wait | None]:
+def _unfrozen(situation: Situation, node: NodeView | None) -> str:
+    """Return why a side cannot be said to be frozen yet, the empty text when its agent has confirmed it."""
+    if node is None or not node.alive:
+        return "the node or its agent does not answer"
+    shall = next((item for item in node.desired if item.matrix == situation.matrix.name), None)
+    if shall is None or not shall.frozen or not node.current:
+        return "its agent has not confirmed that it leaves the device as it is"
+    held = node.mdevs.get(situation.matrix.uuid)
+    if _first_version(node) and (held is None or held.migratable is not True):
+        return "the device's attribute migratable is not set yet"
+    return ""
+
+
+def _first_version(node: NodeView | None) -> bool:
+    return node is not None and node.live == "v1"
+
+
+def _place(situation: Situation, pod: PodView, placed: set[str]) -> _Draft:
     """Choose the nodes to prepare for a pod that has none, and decide whether it may go to one of them."""
-    if refusal is not None:
-        return set(), Wait(pod, refusal)
-    fit, reasons = candidates(matrix, pod, placed, nodes)
+    matrix, limit = situation.matrix, situation.policy.limits.prepare
+    if refusal := situation.refusal or _forbidden(matrix, pod, placed):
+        return _Draft(Wait(pod, refusal))
+    late = frozenset(key for key, waited in situation.waited.items() if key[0] == pod.uid and waited >= limit)
+    tired = {node for _, node in late}
+    answers = tuple(candidates(matrix, pod, placed, situation.nodes, situation.policy, tired))
+    fit = [situation.nodes[a.node] for a in answers if a.refusal is None]
     if not fit:
-        return set(), Wait(pod, _nowhere(matrix, reasons))
+        remedy = "give a node what is missing; see kubectl get apnodes"
+        return _Draft(Wait(pod, nowhere("NoNode", matrix.name, answers, remedy)), answers=answers)
     best = fit[0]
+    chosen = _Draft(nodes=frozenset({best.name}), answers=answers)
     if pod.gated:
-        found = _stand(matrix, None, best)
-        if found.state != "Ready":
-            return {best.name}, Wait(pod, _not_ready(best.name, found))
-        return {best.name}, Lift(pod, best.name if pod.target else "")
+        found = _stand(situation, best.name)
+        if found.state == "Ready":
+            return replace(chosen, outcome=Lift(pod, best.name if pod.target else ""))
+        key = (pod.uid, best.name)
+        left = limit - situation.waited.get(key, 0.0)
+        wait = Wait(pod, _not_ready(best.name, found), overdue=best.name in tired)
+        return replace(chosen, outcome=wait, timed=late | {key}, patience=left if left > 0 else None)
     # Let go and not placed yet. What was prepared stays; where the scheduler found no room, one more node is.
     prepared = {node.name for node in fit if any(item.matrix == matrix.name for item in node.desired)}
     further = next((node.name for node in fit if node.name not in prepared), None)
     if further is not None and (pod.unschedulable or not prepared):
         prepared.add(further)
-    return prepared, None
+    return replace(chosen, nodes=frozenset(prepared))
 
 
-def candidates(
-    matrix: MatrixView, pod: PodView, placed: set[str], nodes: Mapping[str, NodeView]
-) -> tuple[list[NodeView], list[str]]:
-    """Return nodes that could take the pod, the best first, and why the others cannot."""
-    fit: list[tuple[tuple[bool, str], NodeView]] = []
-    reasons: list[str] = []
-    for name, node in sorted(nodes.items()):
-        why = _excluded(matrix, pod, node)
-        if not why and pod.target:
-            why = immovable(matrix, placed, node, nodes, prepared=matrix.uuid in node.mdevs)
-        if why:
-            reasons.append(f"{name}: {why}")
-            continue
-        fit.append(((matrix.uuid not in node.mdevs, name), node))
-    fit.sort(key=lambda item: item[0])
-    return [node for _, node in fit], reasons
-
-
-def immovable(
-    matrix: MatrixView, placed: set[str], node: NodeView, nodes: Mapping[str, NodeView], *, prepared: bool
-) -> str:
-    """Return why a guest that runs on the placed nodes cannot move to this one, the empty text if it can."""
-    if node.name in placed:
-        return "the VM runs there now"
-    for name in sorted(placed):
-        source = nodes.get(name)
-        if source is None:
-            return f"node {name}, where the VM runs, is not known"
-        if refusal := refusal_of_move(matrix.matrix, source, node, prepared=prepared):
-            return str(refusal)
-    return ""
-
-
-def _excluded(matrix: MatrixView, pod: PodView, node: NodeView) -> str:
-    if not matrix.selects(node.labels):
-        return "spec.nodeSelector of the matrix excludes it"
-    if not node.alive:
-        return "the node or its agent does not answer"
-    for found in (node.limit_exceeded(matrix.matrix), node.absent(matrix.matrix)):
-        if found is not None:
-            return found.message
-    held = node.mdevs.get(matrix.uuid)
-    if held is not None and (held.in_use or held.state in ("Failed", "Incomplete", "Foreign")):
-        return held.message or (
-            "a guest there uses the device" if held.in_use else f"the device there is {held.state}"
+def _forbidden(matrix: MatrixView, pod: PodView, placed: set[str]) -> Refusal | None:
+    """Return why a VM may not have the matrix; a VM that has it keeps it, wherever it must go."""
+    if placed:
+        return None
+    if matrix.deleting:
+        return Refusal("Deleting", matrix.name, "the APMatrix is being deleted", "give the VM another matrix")
+    if pod.namespace not in matrix.namespaces:
+        text = f"namespace {pod.namespace} may not use it"
+        return Refusal(
+            "NamespaceNotAllowed", matrix.name, text, "add it to spec.allowedNamespaces of the APMatrix"
         )
-    return pod.constraints.refusal(node.name, node.labels, node.taints)
+    return None
 
 
-def _stand(matrix: MatrixView, refusal: Refusal | None, node: NodeView | None) -> Standing:
-    found = standing(node, matrix, refusal) if node is not None else None
-    return found or Standing(node.name if node else "", "Pending", "NodeSilent", "the node is not known")
+def _stand(situation: Situation, node: str) -> Standing:
+    view = situation.nodes.get(node)
+    found = standing(view, situation.matrix, situation.refusal) if view is not None else None
+    return found or Standing(node, "Pending", "NodeSilent", "the node is not known")
 
 
 def _not_ready(node: str, found: Standing) -> Refusal:
     message = found.message or "the device is being made"
     return Refusal(found.reason or "Preparing", f"node {node}", message, "")
-
-
-def _nowhere(matrix: MatrixView, reasons: Sequence[str]) -> Refusal:
-    shown = "; ".join(reasons[:5]) or "no node has an AP bus"
-    more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-    return Refusal("NoNode", matrix.name, f"no node can take it: {shown}{more}", "see kubectl get apnodes")

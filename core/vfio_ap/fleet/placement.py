@@ -5,7 +5,7 @@ Both are functions of matrices and nodes as they are now; nothing is remembered 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from vfio_ap.errors import Refusal
@@ -22,6 +22,18 @@ class Standing:
     reason: str = ""
     message: str = ""
     in_use: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What of the nodes is held for the VM that has a matrix, or is about to."""
+
+    nodes: frozenset[str] = frozenset()
+    """Nodes that shall hold the device for it."""
+    frozen: frozenset[str] = frozenset()
+    """Those where it must not change: a move is in flight."""
+    migratable: frozenset[str] = frozenset()
+    """Those whose kernel must be told that the device may move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +74,13 @@ def desired_mdevs(
     node: NodeView,
     matrices: Iterable[MatrixView],
     refusals: Mapping[str, Refusal | None],
-    claims: Mapping[str, Container[str]],
+    claims: Mapping[str, Claim],
     guard: Refusal | None = None,
 ) -> tuple[Desired, ...]:
     """Return the mediated devices that the node shall hold, by UUID.
 
-    ``claims`` has, by matrix, the nodes where pods need it; what a pod needs stays, whatever becomes of the rest.
+    ``claims`` has, by matrix, what pods need; what a pod needs stays, whatever becomes of the rest, and where a
+    move is in flight it stays just as it is.
     Under a ``guard``, why nothing may be provisioned now, nothing new is made and nothing is changed.
     A matrix that is refused, be it new or edited, changes nothing: what the node holds of it stays as it is. A
     matrix on its way out stays where a guest uses it, until the guest is gone; so does one that is no longer
@@ -76,26 +89,35 @@ def desired_mdevs(
     wanted: dict[str, Desired] = {}
     before = {item.matrix: item for item in node.desired}
     for matrix in matrices:
-        claimed = node.name in claims.get(matrix.name, ())
+        claim = claims.get(matrix.name, Claim())
         refusal = refusals.get(matrix.name) or guard
-        item = _desired_of(node, matrix, refusal, before.get(matrix.name), claimed)
+        item = _desired_of(node, matrix, refusal, before.get(matrix.name), claim)
         if item is not None:
             wanted[item.uuid] = item
     return tuple(wanted[uuid] for uuid in sorted(wanted))
 
 
 def _desired_of(
-    node: NodeView, matrix: MatrixView, refusal: Refusal | None, before: Desired | None, claimed: bool
+    node: NodeView, matrix: MatrixView, refusal: Refusal | None, before: Desired | None, claim: Claim
 ) -> Desired | None:
-    if matrix.deleting or not matrix.selects(node.labels):
-        return before if claimed else _withdrawn(node, before)
-    if refusal is not None or not matrix.uuid:
-        return before
-    if matrix.placement is Placement.ON_DEMAND and not claimed:
+    claimed, selected = node.name in claim.nodes, matrix.selects(node.labels)
+    if before is not None and node.name in claim.frozen:
+        return replace(before, granted=True, frozen=True, migratable=node.name in claim.migratable)
+    if not claimed and (matrix.deleting or not selected or (refusal is None and _on_demand(matrix))):
         return _withdrawn(node, before)
+    if refusal is not None or not matrix.uuid or not selected:
+        return _thawed(before)
     if not node.reported or node.limit_exceeded(matrix.matrix):
-        return before
+        return _thawed(before)
     return Desired(matrix.uuid, matrix.name, matrix.matrix, granted=True, adopt=matrix.adopt)
+
+
+def _on_demand(matrix: MatrixView) -> bool:
+    return bool(matrix.uuid) and matrix.placement is Placement.ON_DEMAND
+
+
+def _thawed(before: Desired | None) -> Desired | None:
+    return replace(before, frozen=False, migratable=False) if before is not None else None
 
 
 def _withdrawn(node: NodeView, before: Desired | None) -> Desired | None:
@@ -153,4 +175,9 @@ def _with(node: NodeView, matrix: MatrixView, held: HeldMdev | None, shall: Desi
     if shall.granted and matrix.name not in node.allocatable:
         text = "kubelet does not publish the resource yet"
         return Standing(node.name, "Pending", "NotAllocatable", text, held.in_use)
+    if shall.configuration != matrix.matrix:
+        if shall.frozen:
+            text = "an edit waits until the move in flight is over"
+            return Standing(node.name, "Ready", "EditWaits", text, held.in_use)
+        return Standing(node.name, "Pending", "Requested", "an edit is not asked of the agent yet", held.in_use)
     return Standing(node.name, "Ready", in_use=held.in_use)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vfio_ap.errors import Refusal
+from vfio_ap.fleet.gate import GatePlan
 from vfio_ap.fleet.placement import Standing
 from vfio_ap.fleet.views import MatrixView, Placement
 
@@ -53,6 +54,20 @@ def summarise(
     ready = _ready(matrix, accepted, used_by, good, chosen, bad)
     word = _word(matrix, accepted, ready, bad, bool(used_by))
     return Summary(word, good, chosen, used_by, (accepted, ready))
+
+
+def served(summary: Summary, plan: GatePlan) -> Summary:
+    """Return the summary with what is said of the VMs that ask for the matrix: who has it, who waits for what."""
+    if plan.waits:
+        first = plan.waits[0]
+        more = f" (and {len(plan.waits) - 1} more wait)" if len(plan.waits) > 1 else ""
+        text = f"VM {first.pod.vm_name} waits: {first.refusal}{more}"
+        word = Verdict("Served", False, first.refusal.reason, text)
+    elif plan.user:
+        word = Verdict("Served", True, "Served", f"VM {plan.user} has it or is being given it")
+    else:
+        word = Verdict("Served", True, "Idle", "no VM asks for it")
+    return replace(summary, used_by=plan.user or summary.used_by, conditions=(word, *summary.conditions))
 
 
 def _ready(

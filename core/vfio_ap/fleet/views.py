@@ -36,6 +36,7 @@ class MatrixView:
     selector: Mapping[str, str] = field(default_factory=dict)
     namespaces: frozenset[str] = frozenset()
     adopt: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     """RFC 3339, so that text order is time order."""
     accepted: bool = False
@@ -64,6 +65,10 @@ class Desired:
     configuration: Matrix
     granted: bool = False
     adopt: bool = False
+    frozen: bool = False
+    """A move is in flight: the node's agent leaves the device and the mask bits of its queues as they are."""
+    migratable: bool = False
+    """The attribute of the first version of the kernel's migration code is to be set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,10 @@ class HeldMdev:
     in_use: bool = False
     reason: str = ""
     message: str = ""
+    guest: Matrix | None = None
+    """What a guest gets of it, filtered; None where the agent does not say."""
+    migratable: bool | None = None
+    """The attribute of the first version, as read back; None where the device has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,8 @@ class NodeView:
     """The agent has seen and answered the newest spec."""
     allocatable: frozenset[str] = frozenset()
     """Matrices whose resource kubelet publishes as allocatable."""
+    read_back: frozenset[str] = frozenset()
+    """Migrations since whose end the agent was asked to read the kernel; it has when the node is ``current``."""
 
     @property
     def shape(self) -> tuple[object, ...]:

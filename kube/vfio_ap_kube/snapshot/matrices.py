@@ -17,6 +17,7 @@ def matrix_view(document: dict[str, Any]) -> MatrixView:
     name, uuid = metadata["name"], str(status.get("uuid") or "")
     common: dict[str, Any] = {
         "name": name,
+        "labels": dict(metadata.get("labels") or {}),
         "created": str(metadata.get("creationTimestamp", "")),
         "accepted": _accepted(status, int(metadata.get("generation", 0))),
         "deleting": "deletionTimestamp" in metadata,

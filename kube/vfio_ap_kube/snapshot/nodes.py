@@ -47,6 +47,7 @@ def node_view(
         mdevs={mdev.uuid: _mdev(mdev) for mdev in status.mdevs},
         current=status.observed_generation == int(document["metadata"].get("generation", 0)),
         allocatable=allocatable,
+        read_back=frozenset(node.spec.read_back.split(",")) - {""},
     )
 
 
@@ -68,7 +69,26 @@ def _mdev(mdev: MdevStatus) -> HeldMdev:
         configuration = Matrix.parse(mdev.adapters, mdev.domains, mdev.control_domains)
     except RefusedError:
         configuration = Matrix()
-    return HeldMdev(mdev.uuid, configuration, mdev.state, mdev.offered, mdev.in_use, mdev.reason, mdev.message)
+    return HeldMdev(
+        mdev.uuid,
+        configuration,
+        mdev.state,
+        mdev.offered,
+        mdev.in_use,
+        mdev.reason,
+        mdev.message,
+        guest=_guest(mdev),
+        migratable=mdev.migratable,
+    )
+
+
+def _guest(mdev: MdevStatus) -> Matrix | None:
+    if not mdev.guest_adapters or not mdev.guest_domains:
+        return None
+    try:
+        return Matrix.parse(mdev.guest_adapters, mdev.guest_domains, mdev.control_domains)
+    except RefusedError:
+        return None
 
 
 def _desired(document: dict[str, Any]) -> tuple[Desired, ...]:
@@ -86,6 +106,8 @@ def _desired(document: dict[str, Any]) -> tuple[Desired, ...]:
                     configuration,
                     bool(item.get("granted")),
                     bool(item.get("adopt")),
+                    bool(item.get("frozen")),
+                    bool(item.get("migratable")),
                 )
             )
         except (KeyError, TypeError, RefusedError):

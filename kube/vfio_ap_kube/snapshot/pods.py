@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vfio_ap.fleet.gate import PodView
+from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.scheduling import Constraints, Expression, Toleration
 from vfio_ap_kube.snapshot.names import GATE, HOLD, MATRIX, MIGRATION_LABEL
 
@@ -31,7 +31,7 @@ def pod_view(document: dict[str, Any]) -> PodView | None:
         node=str(spec.get("nodeName") or ""),
         gated=GATE in gates,
         held=(metadata.get("annotations") or {}).get(HOLD) == "held",
-        target=MIGRATION_LABEL in labels,
+        migration=labels.get(MIGRATION_LABEL, ""),
         unschedulable=any(
             c.get("type") == "PodScheduled" and c.get("reason") == "Unschedulable" for c in conditions
         ),

@@ -16,6 +16,7 @@ def vm_view(document: dict[str, Any]) -> VmView | None:
     if not matrix or not node or status.get("phase") != "Running":
         return None
     none: dict[str, Any] = {}
+    state = status.get("migrationState") or none
     live = next((c for c in status.get("conditions") or [] if c.get("type") == "LiveMigratable"), none)
     return VmView(
         namespace=metadata["namespace"],
@@ -25,5 +26,7 @@ def vm_view(document: dict[str, Any]) -> VmView | None:
         node=node,
         evacuating=status.get("evacuationNodeName") == node,
         migratable=live.get("status") == "True",
+        failure=str(state.get("failureReason") or "") if state.get("failed") else "",
+        external=(document.get("spec") or none).get("evictionStrategy") == "External",
         obstacle=": ".join(str(live[key]) for key in ("reason", "message") if live.get(key)),
     )

@@ -4,18 +4,21 @@ import dataclasses
 
 import pytest
 
-from vfio_ap.fleet.evacuation import VmView, plan_evacuation
+from vfio_ap.fleet.evacuation import Traffic, VmView, plan_evacuation
+from vfio_ap.fleet.gate import Situation
 from vfio_ap.fleet.scheduling import Constraints, Taint
 
 from .test_gate import PAY, POD, node, ready
 
 VM = VmView("bank", "ledger", "vmi1", "pay", "n1", evacuating=True, migratable=True)
 SOURCE = dataclasses.replace(POD, gated=False, node="n1")
+NONE = Traffic()
 DRAINED = ready("n1", taints=(Taint("node.kubernetes.io/unschedulable", "NoSchedule"),))
 
 
-def plan(*nodes, vm=VM, source=SOURCE):
-    return plan_evacuation(PAY, vm, source, {n.name: n for n in nodes})
+def plan(*nodes, vm=VM, source=SOURCE, traffic=NONE, only="", **more):
+    situation = Situation(PAY, None, {n.name: n for n in nodes}, **more)
+    return plan_evacuation(situation, vm, source, traffic, only)
 
 
 def test_first_a_target_is_prepared_and_only_then_asked_for():
@@ -47,5 +50,32 @@ def test_a_vm_that_kubevirt_would_not_migrate_says_why():
 
 @pytest.mark.parametrize(("target", "start"), [(True, "n2"), (False, "")])
 def test_the_pin_of_an_earlier_move_does_not_count_but_the_users_own_does(target, start):
-    pinned = dataclasses.replace(SOURCE, target=target, constraints=Constraints({"kubernetes.io/hostname": "n1"}))
+    pinned = dataclasses.replace(
+        SOURCE, migration="m0" if target else "", constraints=Constraints({"kubernetes.io/hostname": "n1"})
+    )
     assert plan(DRAINED, ready("n2"), source=pinned).start == start
+
+
+def test_a_named_node_is_the_only_target():
+    assert plan(DRAINED, ready("n2"), ready("n3"), only="n3").start == "n3"
+    nowhere = plan(DRAINED, ready("n2"), only="n9")
+    assert (nowhere.wait.reason, nowhere.wait.subject) == ("NoTarget", "n9")
+
+
+def test_a_budget_that_is_used_up_makes_it_wait_and_a_free_target_is_taken():
+    busy = Traffic.of([("n5", "n2"), ("n6", "n2")])
+    assert plan(DRAINED, ready("n2"), ready("n3"), traffic=busy).start == "n3"
+    found = plan(DRAINED, ready("n2"), traffic=busy)
+    assert (found.start, found.wait.reason) == ("", "Budget")
+    assert "2 of 2 moves to node n2" in found.wait.message
+    leaving = Traffic.of([("n1", "n4"), ("n1", "n5")])
+    assert "away from node n1" in plan(DRAINED, ready("n2"), traffic=leaving).wait.message
+
+
+def test_a_target_that_does_not_get_ready_in_time_gives_way_to_the_next():
+    first = plan(DRAINED, node("n2"), node("n3"))
+    assert first.timed == {("p1", "n2")}
+    assert first.patience == 180
+    late = plan(DRAINED, node("n2"), node("n3"), waited={("p1", "n2"): 180.0})
+    assert late.prepare == {"n3"}
+    assert late.timed == {("p1", "n2"), ("p1", "n3")}

@@ -5,17 +5,20 @@ import dataclasses
 import pytest
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet.gate import GatePlan, Lift, PodView, Release, plan_gate
+from vfio_ap.fleet.gate import Cancel, GatePlan, Lift, Release, Situation, plan_gate
+from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.scheduling import Constraints, Taint
 from vfio_ap.fleet.views import Card, Desired, HeldMdev, MatrixView, NodeView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 
 CONFIG = Matrix(IdSet.of(5), IdSet.of(4))
-PAY = MatrixView("pay", "u1", CONFIG)
+PAY = MatrixView("pay", "u1", CONFIG, namespaces=frozenset({"bank"}))
 EVERY = Matrix(IdSet.every(), IdSet.every())
 POD = PodView("bank", "virt-launcher-a", "p1", "pay", "vmi1", vm="ledger", created="2026-01-01", gated=True)
-TARGET = dataclasses.replace(POD, name="virt-launcher-b", uid="p2", created="2026-01-02", target=True, held=True)
+TARGET = dataclasses.replace(
+    POD, name="virt-launcher-b", uid="p2", created="2026-01-02", migration="m1", held=True
+)
 RUNNING = dataclasses.replace(POD, gated=False, node="n1")
 
 
@@ -43,8 +46,12 @@ def ready(name, **more):
     return node(name, **fields | more)
 
 
-def plan(*pods, nodes=(), refusal=None, matrix=PAY):
-    return plan_gate(matrix, refusal, pods, {n.name: n for n in nodes})
+def plan(*pods, nodes=(), refusal=None, matrix=PAY, **more):
+    return plan_gate(Situation(matrix, refusal, {n.name: n for n in nodes}, **more), pods)
+
+
+def frozen(name, **more):
+    return ready(name, desired=(Desired("u1", "pay", CONFIG, granted=True, frozen=True),), **more)
 
 
 def test_nothing_is_prepared_for_nobody():
@@ -53,7 +60,7 @@ def test_nothing_is_prepared_for_nobody():
 
 def test_a_first_boot_waits_for_its_node_and_is_then_let_go_unpinned():
     waiting = plan(POD, nodes=[node("n1"), node("n2")])
-    assert waiting.nodes == {"n1"}
+    assert waiting.claim.nodes == {"n1"}
     assert waiting.waits[0].refusal.subject == "node n1"
     assert plan(POD, nodes=[ready("n1"), node("n2")]).actions == (Lift(POD),)
 
@@ -68,13 +75,19 @@ def test_a_target_is_pinned_to_another_node_than_its_source():
     gated = dataclasses.replace(TARGET, held=True)
     found = plan(RUNNING, gated, nodes=[ready("n1"), ready("n2")])
     assert found.actions == (Lift(gated, "n2"),)
-    assert found.nodes == {"n1", "n2"}
+    assert found.claim.nodes == {"n1", "n2"}
     assert found.user == "bank/ledger"
 
 
 def test_a_held_target_is_released_when_its_device_is_ready_there():
     arrived = dataclasses.replace(TARGET, gated=False, node="n2")
-    assert plan(RUNNING, arrived, nodes=[ready("n1"), ready("n2")]).actions == (Release(arrived),)
+    thawed = plan(RUNNING, arrived, nodes=[ready("n1"), ready("n2")])
+    assert thawed.actions == ()
+    assert thawed.waits[0].refusal.reason == "Freezing"
+    assert thawed.claim.frozen == {"n1", "n2"}
+    half = plan(RUNNING, arrived, nodes=[frozen("n1"), frozen("n2", current=False)])
+    assert half.actions == ()
+    assert plan(RUNNING, arrived, nodes=[frozen("n1"), frozen("n2")]).actions == (Release(arrived),)
     lost = plan(RUNNING, arrived, nodes=[ready("n1"), node("n2")])
     assert lost.actions == ()
     assert lost.waits[0].refusal.subject == "node n2"
@@ -100,10 +113,10 @@ def test_the_older_of_two_that_both_wait_comes_first():
 
 def test_a_pod_without_room_gets_one_more_node_and_keeps_the_first():
     let_go = dataclasses.replace(POD, gated=False)
-    assert plan(let_go, nodes=[ready("n1"), node("n2")]).nodes == {"n1"}
+    assert plan(let_go, nodes=[ready("n1"), node("n2")]).claim.nodes == {"n1"}
     stuck = dataclasses.replace(let_go, unschedulable=True)
-    assert plan(stuck, nodes=[ready("n1"), node("n2"), node("n3")]).nodes == {"n1", "n2"}
-    assert plan(stuck, nodes=[ready("n1"), ready("n2"), node("n3")]).nodes == {"n1", "n2", "n3"}
+    assert plan(stuck, nodes=[ready("n1"), node("n2"), node("n3")]).claim.nodes == {"n1", "n2"}
+    assert plan(stuck, nodes=[ready("n1"), ready("n2"), node("n3")]).claim.nodes == {"n1", "n2", "n3"}
 
 
 @pytest.mark.parametrize(
@@ -126,13 +139,13 @@ def test_a_node_that_cannot_take_it_is_named_with_its_reason(change, word):
 
 def test_the_pods_own_constraints_count():
     picky = dataclasses.replace(POD, constraints=Constraints({"kubernetes.io/hostname": "n2"}))
-    assert plan(picky, nodes=[node("n1"), node("n2")]).nodes == {"n2"}
+    assert plan(picky, nodes=[node("n1"), node("n2")]).claim.nodes == {"n2"}
 
 
 def test_a_refused_matrix_is_prepared_nowhere_and_its_pod_hears_why():
     refusal = Refusal("Overlap", "pay", "overlaps APMatrix x")
     found = plan(POD, nodes=[node("n1")], refusal=refusal)
-    assert found.nodes == frozenset()
+    assert found.claim.nodes == frozenset()
     assert found.waits[0].refusal is refusal
 
 
@@ -156,6 +169,61 @@ def test_a_first_boot_needs_no_kernel_that_migrates():
 
 def test_a_target_whose_kernel_shows_it_only_on_a_device_is_prepared_and_asked_again():
     waiting = plan(RUNNING, TARGET, nodes=[ready("n1"), node("n2", live="unknown")])
-    assert waiting.nodes == {"n1", "n2"}
+    assert waiting.claim.nodes == {"n1", "n2"}
     assert waiting.actions == ()
     assert plan(RUNNING, TARGET, nodes=[ready("n1"), ready("n2", live="unknown")]).actions == ()
+
+
+def test_the_first_kernels_must_be_told_that_the_device_may_move():
+    arrived = dataclasses.replace(TARGET, gated=False, node="n2")
+    before = plan(RUNNING, arrived, nodes=[frozen("n1", live="v1"), frozen("n2", live="v1")])
+    assert before.claim.migratable == {"n1", "n2"}
+
+
+def test_both_sides_stay_frozen_until_the_move_is_seen_to_its_end():
+    moved = dataclasses.replace(TARGET, gated=False, held=False, node="n2")
+    assert plan(RUNNING, moved, nodes=[frozen("n1"), frozen("n2")]).claim.frozen == {"n1", "n2"}
+    assert plan(moved, nodes=[frozen("n2")], moving=True).claim.frozen == {"n2"}
+    assert plan(moved, nodes=[frozen("n2")]).claim.frozen == frozenset()
+
+
+def test_a_target_that_waits_for_too_long_is_cancelled_with_what_it_waited_for():
+    first = plan(RUNNING, TARGET, nodes=[ready("n1"), node("n2", live="no")])
+    assert ("p2", "") in first.timed
+    assert first.patience == 300
+    late = plan(RUNNING, TARGET, nodes=[ready("n1"), node("n2", live="no")], waited={("p2", ""): 300.0})
+    (cancel,) = late.actions
+    assert isinstance(cancel, Cancel)
+    assert cancel.refusal.reason == "WaitedTooLong"
+    assert "LIVE is no" in cancel.refusal.message
+
+
+def test_a_node_that_does_not_get_ready_in_time_gives_way_and_comes_again_when_no_other_is_left():
+    nodes = [node("n1"), node("n2")]
+    late = plan(POD, nodes=nodes, waited={("p1", "n1"): 180.0})
+    assert late.claim.nodes == {"n2"}
+    both = plan(POD, nodes=nodes, waited={("p1", "n1"): 180.0, ("p1", "n2"): 180.0})
+    assert both.claim.nodes == {"n1"}
+    assert both.waits[0].overdue
+
+
+def test_a_namespace_that_may_no_longer_use_it_keeps_it_for_the_vm_that_has_it_only():
+    closed = dataclasses.replace(PAY, namespaces=frozenset())
+    assert plan(POD, nodes=[ready("n1")], matrix=closed).waits[0].refusal.reason == "NamespaceNotAllowed"
+    gated = dataclasses.replace(TARGET)
+    found = plan(RUNNING, gated, nodes=[ready("n1"), ready("n2")], matrix=closed)
+    assert found.actions == (Lift(gated, "n2"),)
+    assert found.namespace == "bank"
+
+
+def test_a_matrix_on_its_way_out_moves_with_its_vm_and_is_given_to_no_other():
+    leaving = dataclasses.replace(PAY, deleting=True)
+    assert plan(POD, nodes=[ready("n1")], matrix=leaving).waits[0].refusal.reason == "Deleting"
+    assert plan(RUNNING, TARGET, nodes=[ready("n1"), ready("n2")], matrix=leaving).actions == (Lift(TARGET, "n2"),)
+
+
+def test_what_a_silent_node_has_is_not_given_away_and_the_way_out_is_said():
+    other = dataclasses.replace(POD, name="x", uid="p9", owner="vmi2", vm="other", created="2027-01-01")
+    (wait,) = plan(RUNNING, other, nodes=[ready("n1", alive=False), node("n2")]).waits
+    assert wait.refusal.reason == "NodeSilent"
+    assert "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute" in wait.refusal.remedy

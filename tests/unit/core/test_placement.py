@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet.placement import Group, desired_mdevs, standing, standings
+from vfio_ap.fleet.placement import Claim, Group, desired_mdevs, standing, standings
 from vfio_ap.fleet.summary import summarise
 from vfio_ap.fleet.views import Desired, HeldMdev, MatrixView, NodeView, Placement
 from vfio_ap.idset import IdSet
@@ -132,7 +132,7 @@ def test_under_a_guard_nothing_is_made_or_changed_and_nothing_goes():
     edited = dataclasses.replace(EVERYWHERE, matrix=WIDER)
     assert desired_mdevs(NODE, [EVERYWHERE], {}, {}, GUARD) == ()
     assert desired_mdevs(holding(), [edited], {}, {}, GUARD) == (HELD,)
-    assert desired_mdevs(NODE, [ON_DEMAND], {}, {"pay": {"n1"}}, GUARD) == ()
+    assert desired_mdevs(NODE, [ON_DEMAND], {}, {"pay": Claim(frozenset({"n1"}))}, GUARD) == ()
 
 
 def test_under_a_guard_no_node_is_available_and_the_reason_has_the_remedy():
@@ -148,3 +148,25 @@ def test_under_a_guard_no_node_is_available_and_the_reason_has_the_remedy():
 def test_nodes_that_are_alike_are_counted_without_being_listed():
     found, available = standings(ON_DEMAND, None, [holding()], [Group(NODE, ("n2", "n3"))])
     assert ([item.node for item in found], available) == (["n1"], 2)
+
+
+def test_what_a_move_has_frozen_stays_as_it_is_whatever_becomes_of_the_matrix():
+    claim = {"pay": Claim(frozenset({"n1"}), frozenset({"n1"}))}
+    edited = dataclasses.replace(ON_DEMAND, matrix=WIDER)
+    frozen = dataclasses.replace(HELD, frozen=True)
+    for matrix, refusals in ((edited, {}), (edited, {"pay": REFUSAL}), (ON_DEMAND, {})):
+        assert desired_mdevs(holding(), [matrix], refusals, claim) == (frozen,)
+    assert desired_mdevs(holding(desired=(frozen,)), [edited], {}, {"pay": Claim(frozenset({"n1"}))}) == (
+        dataclasses.replace(HELD, configuration=WIDER),
+    )
+    assert standing(holding(desired=(frozen,)), edited, None).reason == "EditWaits"
+
+
+def test_an_edit_that_is_not_asked_of_the_agent_yet_is_not_ready():
+    edited = dataclasses.replace(ON_DEMAND, matrix=WIDER)
+    assert standing(holding(), edited, None).state == "Pending"
+
+
+def test_a_matrix_on_its_way_out_is_made_where_its_vm_must_go():
+    leaving = dataclasses.replace(ON_DEMAND, deleting=True)
+    assert desired_mdevs(NODE, [leaving], {}, {"pay": Claim(frozenset({"n1"}))}) == (HELD,)

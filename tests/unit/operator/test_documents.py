@@ -14,7 +14,7 @@ CONFIG = Matrix(IdSet.of(5, 6), IdSet.of(4, 171))
 
 def test_a_node_spec_is_what_the_agent_reads():
     uuid = "b92c2167-437e-5907-846c-4d29ccba27ff"
-    document = documents.node_spec("n1", "uid-1", [Desired(uuid, "pay", CONFIG, granted=True)])
+    document = documents.node_spec("n1", "uid-1", [Desired(uuid, "pay", CONFIG, granted=True)], frozenset({"m1"}))
     spec = APNodeSpec.model_validate(document["spec"])
     assert spec.mdevs[0].configuration() == CONFIG
     assert document["metadata"]["ownerReferences"][0]["uid"] == "uid-1"

@@ -2,8 +2,9 @@
 
 import pytest
 
+from vfio_ap.fleet.moves import MoveStatus, MoveView
 from vfio_ap_kube.snapshot.vmis import vm_view
-from vfio_ap_operator import vms
+from vfio_ap_operator import requests
 
 
 def vmi(**status):
@@ -44,8 +45,12 @@ def test_a_vm_that_does_not_run_is_none(change):
     assert vm_view(vmi(**change)) is None
 
 
-def test_the_migration_is_pinned_and_backs_off_as_kubevirts_own():
-    document = vms.migration(vm_view(vmi(evacuationNodeName="n1")), "host2")
+def test_the_migration_of_an_evacuation_is_pinned_and_backs_off_as_kubevirts_own():
+    move = MoveView("bank", "away", "m1", "ledger", status=MoveStatus(asked_by="evacuation"))
+    document = requests.migration(vm_view(vmi(evacuationNodeName="n1")), "host2", move)
     assert document["spec"] == {"vmiName": "ledger", "addedNodeSelector": {"kubernetes.io/hostname": "host2"}}
-    assert document["metadata"]["annotations"] == {"kubevirt.io/evacuationMigration": "n1"}
+    assert document["metadata"]["annotations"] == {
+        "kubevirt.io/evacuationMigration": "n1",
+        "ap.s390x.io/move": "away",
+    }
     assert document["metadata"]["namespace"] == "bank"
