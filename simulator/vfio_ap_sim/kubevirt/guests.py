@@ -20,10 +20,11 @@ class GuestController:
         self._node = node
         self._say = say
 
-    async def sync(self, vmi: Document, launcher: VirtLauncher | None, *, pod_ends: bool) -> bool:
+    async def sync(self, vmi: Document, launcher: VirtLauncher | None, *, pod_ends: bool, died: bool) -> bool:
         """Bring guest and VMI together; tell whether that went well, or the caller is to come again.
 
-        ``pod_ends``: somebody deletes the pod, whose virt-launcher then asks for a shutdown.
+        ``pod_ends``: somebody deletes the pod, whose virt-launcher then asks for a shutdown. ``died``: there was a
+        virt-launcher, and there is none now.
         """
         if not self._owns(vmi):
             if launcher is not None and launcher.left:
@@ -39,6 +40,10 @@ class GuestController:
         elif vmistatus.phase(vmi) == "Scheduled" and launcher is not None:
             vmistatus.set_conditions(vmi)
             return await self._start(vmi, launcher)
+        elif vmistatus.phase(vmi) == "Scheduled" and died:
+            vmistatus.set_phase(
+                vmi, "Failed"
+            )  # however often it is looked at: one write may be lost to a conflict
         elif vmistatus.phase(vmi) == "Running":
             vmistatus.set_phase(vmi, "Failed")
             await self._say(vmi, "Warning", "Stopped", "The VirtualMachineInstance crashed.")
@@ -57,8 +62,8 @@ class GuestController:
             await self._say(vmi, "Warning", "SyncFailed", str(error))
             return False
         except LauncherDiedError as error:
-            vmistatus.set_phase(vmi, "Failed")
             await self._say(vmi, "Warning", "SyncFailed", str(error))
+            vmistatus.set_phase(vmi, "Failed")
             return True
         await self._say(vmi, "Normal", "Created", "VirtualMachineInstance defined.")
         await self._say(vmi, "Normal", "Started", "VirtualMachineInstance started.")

@@ -201,7 +201,8 @@ class VirtHandler:
         target = self._launchers.named(movestate.state(vmi).get("targetPod", ""))
         try:
             await self._source.sync(vmi, current)
-            well = await self._guests.sync(vmi, current, pod_ends=self._launchers.ends(current))
+            ends, died = self._launchers.ends(current), current is None and bool(self._launchers.of(vmi))
+            well = await self._guests.sync(vmi, current, pod_ends=ends, died=died)
             await self._target.sync(vmi, target)
         except SyncError as error:
             await self._say(vmi, "Warning", "SyncFailed", str(error))

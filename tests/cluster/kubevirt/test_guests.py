@@ -102,7 +102,6 @@ async def test_a_device_that_the_pod_was_not_given_is_refused_until_it_is(site):
     assert set(site.users(device).values()) == {None}
 
 
-@pytest.mark.skip(reason="the played launcher's exit does not reach the VMI here: its phase stays Scheduled")
 async def test_a_sidecar_that_does_not_come_up_fails_the_vm(site):
     await site.create(vmi("mute", sidecar=["--no-such-option"]))
     await site.vmi("mute", lambda d: d["status"]["phase"] == "Failed", "Failed")
