@@ -2,8 +2,9 @@
 
 virt-handler removes every mediated device that its configuration does not know, once a minute or two: a guest's
 AP bus goes empty while the VM looks healthy (KubeVirt pkg/virt-handler/device-manager/mediated_devices_types.go;
-facts: kubevirt 1.0). Its own device plugin may hand our devices out by type. And without two feature gates a VM
-with a matrix is accepted and fails late. Nothing is provisioned until all of it is as it must be.
+facts: kubevirt 1.0). Its own device plugin may hand our devices out by type. Without two feature gates a VM with a
+matrix is accepted and fails late, and by post-copy QEMU moves no VFIO device (hw/vfio/migration.c). Nothing is
+provisioned until all of it is as it must be.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ def _unsafe(configuration: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     if missing:
         wrong.append(f"feature gates {' and '.join(missing)} are off, without which a VM with a matrix fails late")
         patch["developerConfiguration"] = {"featureGates": [*gates, *missing]}
+    if (configuration.get("migrations") or {}).get("allowPostCopy"):
+        wrong.append("migrations may go on by post-copy, by which QEMU moves no guest with an AP device")
+        patch["migrations"] = {"allowPostCopy": False}
     return ("; ".join(wrong), patch) if wrong else None
 
 

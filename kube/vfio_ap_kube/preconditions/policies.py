@@ -29,10 +29,10 @@ REQUIRED = (
     "vfio-ap-vms",
 )
 """ValidatingAdmissionPolicies; each binding has its policy's name."""
-INJECTING = ("vfio-ap-pods", "vfio-ap-vmis")
+INJECTING = ("vfio-ap-pods", "vfio-ap-postcopy", "vfio-ap-vmis")
 """MutatingAdmissionPolicies, where the webhook does not stand for them."""
 WEBHOOK = "vfio-ap"
-HOOKS = frozenset({"pods.ap.s390x.io", "vmis.ap.s390x.io"})
+HOOKS = frozenset({"pods.ap.s390x.io", "postcopy.ap.s390x.io", "vmis.ap.s390x.io"})
 _REMEDY = "install or upgrade the chart again, and see what the API server says of it"
 
 

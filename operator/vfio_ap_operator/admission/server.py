@@ -20,6 +20,7 @@ from aiohttp import web
 from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Document
 from vfio_ap_operator.admission.patch import Patch
 from vfio_ap_operator.admission.pods import pod_patch
+from vfio_ap_operator.admission.postcopy import postcopy_patch
 from vfio_ap_operator.admission.settings import WebhookSettings
 from vfio_ap_operator.admission.vmis import vmi_patch
 
@@ -34,7 +35,10 @@ Answer = Callable[[Document], Awaitable[Patch]]
 
 @asynccontextmanager
 async def serving(client: Client, settings: WebhookSettings, host: str) -> AsyncIterator[None]:
-    """Serve ``/vmis`` and ``/pods`` on ``host``. Raises OSError: no certificate, or no such port."""
+    """Serve ``/vmis``, ``/postcopy`` and ``/pods`` on ``host``.
+
+    Raises OSError: no certificate, or no such port.
+    """
 
     async def vmis(request: Document) -> Patch:
         namespace = await client.get(NAMESPACES, request["namespace"])
@@ -44,8 +48,12 @@ async def serving(client: Client, settings: WebhookSettings, host: str) -> Async
     async def pods(request: Document) -> Patch:
         return pod_patch(request["object"], settings.sidecar)
 
+    async def postcopy(request: Document) -> Patch:
+        return postcopy_patch(request["object"])
+
     application = web.Application(client_max_size=_LARGEST)
     application.router.add_post("/vmis", _handler(vmis))
+    application.router.add_post("/postcopy", _handler(postcopy))
     application.router.add_post("/pods", _handler(pods))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     _load(context, settings)

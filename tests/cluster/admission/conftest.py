@@ -12,7 +12,7 @@ from vfio_ap_sim.cluster.simcluster import SYSTEM, matrix
 from vfio_ap_sim.controlplane import BinaryUnavailableError, CommandFailedError
 from vfio_ap_sim.kubevirt import KubeVirt
 
-from ..support import KUBEVIRT, User, namespace, until
+from ..support import KUBEVIRT, User, bearer, namespace, until
 from .objects import CARDS, GATE, PAYMENTS, UUID, launcher, vmi
 
 CHART = Path(__file__).parents[3] / "charts" / "vfio-ap-operator"
@@ -83,6 +83,14 @@ def spaces(admin: User, operator: User, kubevirt: User) -> None:
 def editor(user: Callable[..., User], spaces: None) -> User:
     """Somebody who may edit what is in the namespaces, VMs among it."""
     return user("ed", "system:authenticated")
+
+
+@pytest.fixture(scope="package")
+def account(cluster: SimCluster, admin: User, spaces: None) -> User:
+    """A service account of the namespace bank with an editor's rights, by its own token."""
+    subject = "--serviceaccount=bank:default"
+    admin.kubectl("create", "rolebinding", "account", "--clusterrole=edit", subject, "-n", "bank")
+    return bearer(cluster.plane, "account", admin.kubectl("create", "token", "default", "-n", "bank"))
 
 
 def _made(who: User, document: dict, added: str) -> bool:

@@ -17,11 +17,12 @@ PROBE = {
     "failureThreshold": 10,
     "successThreshold": 1,
 }
-ONCE = "a pod has the vfio-ap sidecar once, without command, arguments and mounts of its own"
+ONCE = "a pod has the vfio-ap sidecar once, without command, arguments, variables and mounts of its own"
 UNHELD = "nothing holds this target of a migration until its node is proven"
 NONE = (
     "label ap.s390x.io/matrix and annotation ap.s390x.io/hold belong to pods with a matrix; this pod requests none"
 )
+ONLY = "only KubeVirt may create pods that request ap.s390x.io resources"
 LIFT = "only the vfio-ap operator may lift the scheduling gate ap.s390x.io/placement"
 LABEL = "label ap.s390x.io/matrix of a pod is written by admission when the pod is made, and never changes"
 NOTES = "annotations ap.s390x.io/* of a pod with a matrix are written by the vfio-ap operator only"
@@ -121,11 +122,48 @@ def test_other_pods_are_left_alone(editor):
 
 
 @pytest.mark.parametrize("space", ["bank", "shop"])
-def test_nobody_but_kubevirt_makes_a_pod_with_a_matrix(editor, admin, space):
-    for who in (editor, admin):
+def test_nobody_but_kubevirt_makes_a_pod_with_a_matrix(editor, account, admin, space):
+    for who in (editor, admin, *([account] if space == "bank" else [])):
         assert "only KubeVirt may create pods that request ap.s390x.io resources" in who.refused(
             launcher(space=space)
         )
+
+
+ASKING = {"limits": {RESOURCE: "1"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"containers": [container(**ASKING)]}, ONLY),
+        ({"containers": [container(**ASKING, requests={RESOURCE: "1"})]}, ONLY),
+        (
+            {"containers": [container(requests={RESOURCE: "1"})]},
+            "Limit must be set for non overcommitable resources",
+        ),
+        ({"initContainers": [container("i", **ASKING)]}, ONLY),
+        ({"initContainers": [{**container("i", **ASKING), "restartPolicy": "Always"}]}, ONLY),
+        ({"resources": ASKING}, "supported values"),
+        (
+            {"containers": [container(**ASKING)], "schedulingGates": [{"name": GATE}], "nodeName": "n1"},
+            "spec.nodeName",
+        ),
+        ({"containers": [container(**ASKING)], "serviceAccountName": "default"}, ONLY),
+    ],
+    ids=str,
+)
+def test_a_plain_pod_gets_no_matrix_however_it_asks(editor, account, admin, spec, said):
+    for who in (editor, account, admin):
+        assert said in who.refused(pod("plain", "bank", **spec))
+
+
+def test_an_ephemeral_container_takes_no_matrix(admin, waiting):
+    for name in ("launcher", "plain"):
+        whole = admin.get("pod", name, "-n", "bank")
+        whole["spec"]["ephemeralContainers"] = [{**container("debug", **ASKING)}]
+        path = f"/api/v1/namespaces/bank/pods/{name}/ephemeralcontainers"
+        said = admin.refusal("replace", "--raw", path, "-f", "-", document=whole)
+        assert "resources: Forbidden: cannot be set for an Ephemeral Container" in said
 
 
 def test_a_foreign_namespace_gets_no_pod(kubevirt):
@@ -145,12 +183,25 @@ def test_a_pod_that_names_its_node_is_refused(kubevirt, editor):
         ([sidecar("vfio-ap-hook@sha256:" + "0" * 64), sidecar(name="hook-sidecar-1")], ONCE),
         ([sidecar(command=["sh"])], ONCE),
         ([sidecar(args=["ready"])], ONCE),
+        ([sidecar(env=[{"name": "HOLD_FILE", "value": "/var/run/kubevirt-hooks/mine"}])], ONCE),
+        ([sidecar(envFrom=[{"configMapRef": {"name": "mine"}}])], ONCE),
         ([sidecar(volumeMounts=[{"name": "mine", "mountPath": "/usr/local/bin"}])], ONCE),
         ([sidecar("user/side:1")], UNHELD),
         ([sidecar("elsewhere/vfio-ap-hook:0.1.0")], UNHELD),
         ([sidecar("vfio-ap-hook-evil:0.1.0")], UNHELD),
     ],
-    ids=["twice", "an old one first", "command", "args", "mount over its program", "none", "registry", "name"],
+    ids=[
+        "twice",
+        "an old one first",
+        "command",
+        "args",
+        "env",
+        "envFrom",
+        "mount over its program",
+        "none",
+        "registry",
+        "name",
+    ],
 )
 def test_a_target_without_our_sidecar_alone_is_refused(kubevirt, sidecars, said):
     volumes = [{"name": "hook-sidecar-sockets", "emptyDir": {}}, {"name": "mine", "emptyDir": {}}]
@@ -229,9 +280,9 @@ RELEASE = {"metadata": {"annotations": {HOLD: "lifted"}}}
         (patch("json", [{"op": "add", "path": "/spec/tolerations/-", "value": {"operator": "Exists"}}]), PLACE),
     ],
 )
-def test_only_the_operator_lets_a_pod_go(editor, admin, waiting, command, said):
+def test_only_the_operator_lets_a_pod_go(editor, account, admin, waiting, command, said):
     before = admin.get("pods", "-n", "bank")
-    for who in (editor, admin):
+    for who in (editor, account, admin):
         assert said in who.refusal(*command)
     assert admin.get("pods", "-n", "bank")["items"] == before["items"]
 
@@ -263,6 +314,19 @@ def test_a_binding_brings_no_hold_with_it(admin, waiting, given):
     }
     for path in ("/api/v1/namespaces/bank/pods/plain/binding", "/api/v1/namespaces/bank/bindings"):
         assert GIVEN in admin.refusal("create", "--raw", path, "-f", "-", document=binding)
+
+
+def test_a_pod_at_the_gate_is_bound_to_no_node(admin, kubevirt, waiting):
+    binding = {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": "launcher", "namespace": "bank"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "n1"},
+    }
+    path = "/api/v1/namespaces/bank/pods/launcher/binding"
+    assert "has non-empty .spec.schedulingGates" in admin.refusal(
+        "create", "--raw", path, "-f", "-", document=binding
+    )
 
 
 def test_the_operator_pins_ungates_and_releases(operator, admin, waiting):

@@ -26,6 +26,15 @@ OWN = "the vfio-ap sidecar is added by admission: take it out of annotation hook
 NO_LIST = "the vfio-ap sidecar cannot be added to annotation hooks.kubevirt.io/hookSidecars: it is not a JSON list"
 
 
+ALL = ("ap", "apqci", "apft", "apqi")
+
+
+def cpu(model=None, **policies):
+    """Return a CPU with features; a policy that is empty is left out."""
+    features = [{"name": n, **({"policy": p} if p else {})} for n, p in policies.items()]
+    return {"cpu": ({"features": features} if features else {}) | ({"model": model} if model else {})}
+
+
 def hooks(text):
     return {MATRIX: "payments", HOOKS: text}
 
@@ -140,7 +149,54 @@ def test_a_vmi_without_a_matrix_is_left_alone(editor):
     assert found["metadata"]["annotations"][HOOKS] == "whatever"
 
 
+@pytest.mark.parametrize(
+    "domain",
+    [
+        {"cpu": {"cores": 2}},
+        cpu("host-model"),
+        cpu("host-passthrough", vx="disable"),
+        cpu("host-model", ap="require", apqi="optional"),
+        cpu("gen16a-base", **dict.fromkeys(ALL, "require")),
+        cpu("gen16a-base", **dict.fromkeys(ALL, ""), msa5="disable"),
+    ],
+    ids=str,
+)
+def test_a_cpu_that_has_the_features_is_left_as_it_is(editor, domain):
+    found = made(editor, vmi(**domain))
+    injected(found)
+    assert found["spec"]["domain"]["cpu"].get("features") == domain["cpu"].get("features")
+
+
 # --- what is refused
+
+LACKING = [
+    (cpu("gen16a-base"), "CPU model gen16a-base comes without the features ap, apqci, apft, apqi, which a guest"),
+    (cpu("z15", ap="require", apft="", apqi="force"), "CPU model z15 comes without the features apqci, which"),
+    *((cpu(None, **{name: "disable"}), f"the CPU features {name} are turned off, and a guest") for name in ALL),
+    (cpu("host-model", ap="forbid", apqi="disable"), "the CPU features ap, apqi are turned off"),
+    (cpu("host-passthrough", apft="forbid"), "take them out of spec.domain.cpu.features"),
+    (cpu("gen16a-base", **dict.fromkeys(ALL, "disable")), "the CPU features ap, apqci, apft, apqi are turned off"),
+]
+
+
+@pytest.mark.parametrize(("domain", "said"), LACKING)
+def test_a_cpu_without_what_the_adapters_need_is_refused(editor, domain, said):
+    assert said in editor.refused(vmi(**domain))
+    assert said in editor.refused(vm(**domain))
+    made(editor, vmi({}, **domain))
+
+
+def test_a_cpu_that_kubevirt_chooses_is_judged_as_well(admin, editor):
+    """A cluster's default CPU comes with the VMI, after the VirtualMachine was written."""
+    patch = ("patch", "kubevirt", "kubevirt", "-n", "kubevirt", "--type=merge", "-p")
+    admin.kubectl(*patch, json.dumps({"spec": {"configuration": {"cpuModel": "gen16a-base"}}}))
+    try:
+        until(lambda: not _allowed(editor), "the default is refused")
+        assert "CPU model gen16a-base comes without the features ap," in editor.refused(vmi())
+        made(editor, vm())
+    finally:
+        admin.kubectl(*patch, json.dumps({"spec": {"configuration": {"cpuModel": None}}}))
+        until(lambda: _allowed(editor), "no default")
 
 
 @pytest.mark.parametrize(
@@ -243,3 +299,62 @@ def test_without_what_injects_no_vm_with_a_matrix_is_made(admin, editor):
             fresh["metadata"].pop(key, None)
         admin.create(fresh)
         until(lambda: _allowed(editor), "injection again")
+
+
+# --- post-copy
+
+
+def moving(allowed):
+    """Return a patch of the status as KubeVirt hands a migration over."""
+    state = {"migrationConfiguration": {"allowPostCopy": allowed, "completionTimeoutPerGiB": 7}}
+    return (
+        "patch",
+        "vmi",
+        "one",
+        "-n",
+        "bank",
+        "--type=merge",
+        "-p",
+        json.dumps({"status": {"migrationState": state}}),
+    )
+
+
+def configuration(who):
+    return who.get("vmi", "one", "-n", "bank")["status"]["migrationState"]["migrationConfiguration"]
+
+
+def test_post_copy_is_turned_off_for_a_vm_with_a_matrix_whatever_a_migration_policy_says(admin, kubevirt, running):
+    kubevirt.kubectl(*moving(True))
+    assert configuration(admin) == {"allowPostCopy": False, "completionTimeoutPerGiB": 7}
+
+
+def test_post_copy_of_other_vms_is_their_own(admin, kubevirt, editor):
+    editor.create(vmi({}))
+    try:
+        kubevirt.kubectl(*moving(True))
+        assert configuration(admin)["allowPostCopy"] is True
+    finally:
+        admin.kubectl("delete", "vmi", "one", "-n", "bank", "--timeout=60s")
+
+
+def test_without_what_turns_post_copy_off_no_migration_is_handed_over(admin, kubevirt, running):
+    binding = admin.get("mutatingadmissionpolicybinding", "vfio-ap-postcopy")
+    admin.kubectl("delete", "mutatingadmissionpolicybinding", "vfio-ap-postcopy")
+
+    def handed_over():
+        try:
+            kubevirt.kubectl(*moving(True), "--dry-run=server")
+        except CommandFailedError as error:
+            assert "QEMU moves no guest with an AP matrix by post-copy" in error.refusal.message
+            return False
+        return True
+
+    try:
+        until(lambda: not handed_over(), "nothing turns it off")
+        kubevirt.kubectl(*moving(False))
+    finally:
+        fresh = copy.deepcopy(binding)
+        for key in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
+            fresh["metadata"].pop(key, None)
+        admin.create(fresh)
+        until(handed_over, "turned off again")

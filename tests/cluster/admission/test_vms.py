@@ -55,6 +55,31 @@ def change(annotations):
     return ("patch", "vm", "one", "-n", "bank", "--type=merge", "-p", json.dumps(patch))
 
 
+def test_a_cpu_is_judged_when_it_is_changed_and_not_with_every_edit(admin, editor, stopped):
+    """What was written before the CPU was looked at can be edited, and not be made worse."""
+
+    def with_cpu(**cpu):
+        return ("patch", "vm", "one", "-n", "bank", "--type=merge", "-p", spec({"domain": {"cpu": cpu}}))
+
+    assert "CPU model z15 comes without the features" in editor.refusal(*with_cpu(model="z15"))
+    policy = admin.get("validatingadmissionpolicybinding", "vfio-ap-vms")
+    admin.kubectl("delete", "validatingadmissionpolicybinding", "vfio-ap-vms")
+    try:
+        until(lambda: _made(editor, vm(space="shop")), "not judged")
+        editor.kubectl(*with_cpu(model="z15"))
+    finally:
+        for key in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
+            policy["metadata"].pop(key, None)
+        admin.create(policy)
+        until(lambda: not _made(editor, vm(space="shop")), "judged again")
+    editor.kubectl(*change({"team": "blue"}))
+    assert "CPU model z14 comes without" in editor.refusal(*with_cpu(model="z14"))
+
+
+def spec(change):
+    return json.dumps({"spec": {"template": {"spec": change}}})
+
+
 def test_a_matrix_is_changed_to_one_that_is_allowed_only(editor, stopped):
     editor.kubectl(*change({MATRIX: "payments"}))
     assert "may not use matrix secret" in editor.refusal(*change({MATRIX: "secret"}))

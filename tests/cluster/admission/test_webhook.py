@@ -145,6 +145,18 @@ async def test_what_the_webhook_does_not_add_is_refused_as_before(editor, kubevi
     assert "nothing holds this target" in kubevirt.refused(launcher(sidecar("other:1"), target=True))
 
 
+async def test_post_copy_is_turned_off_by_the_webhook_as_well(admin, kubevirt, editor, served):
+    editor.create(vmi())
+    try:
+        state = {"migrationConfiguration": {"allowPostCopy": True}}
+        patch = json.dumps({"status": {"migrationState": state}})
+        kubevirt.kubectl("patch", "vmi", "one", "-n", "bank", "--type=merge", "-p", patch)
+        found = admin.get("vmi", "one", "-n", "bank")["status"]["migrationState"]
+        assert found == {"migrationConfiguration": {"allowPostCopy": False}}
+    finally:
+        admin.kubectl("delete", "vmi", "one", "-n", "bank", "--timeout=60s")
+
+
 async def test_the_certificate_is_kept_by_an_upgrade_and_renewed_by_one_after_a_year(cluster, admin, served):
     _, values = served
     before = admin.get("secret", "vfio-ap-webhook", "-n", SYSTEM)

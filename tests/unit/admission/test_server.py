@@ -16,6 +16,7 @@ from vfio_ap_sim.controlplane.ports import free_ports
 
 UUID = "b92c2167-437e-5907-846c-4d29ccba27ff"
 VMI = {"metadata": {"annotations": {"ap.s390x.io/matrix": "payments"}}, "spec": {"domain": {}}}
+MOVING = {**VMI, "status": {"migrationState": {"migrationConfiguration": {"allowPostCopy": True}}}}
 POD = {
     "metadata": {},
     "spec": {"containers": [{"image": "c", "resources": {"limits": {"ap.s390x.io/payments": "1"}}}]},
@@ -67,7 +68,10 @@ async def post(webhook, path, document):
         return answer.status, await answer.text()
 
 
-@pytest.mark.parametrize(("path", "document", "added"), [("/vmis", VMI, UUID), ("/pods", POD, "placement")])
+@pytest.mark.parametrize(
+    ("path", "document", "added"),
+    [("/vmis", VMI, UUID), ("/pods", POD, "placement"), ("/postcopy", MOVING, "allowPostCopy")],
+)
 async def test_a_review_is_answered_with_a_patch(webhook, path, document, added):
     status, text = await post(webhook, path, review(document))
     response = json.loads(text)["response"]
@@ -94,7 +98,7 @@ async def test_nothing_to_add_is_no_patch(webhook):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("path", ["/vmis", "/pods"])
+@pytest.mark.parametrize("path", ["/vmis", "/postcopy", "/pods"])
 async def test_a_malformed_review_is_refused_and_ends_nothing(webhook, path, document):
     status, text = await post(webhook, path, document)
     assert status == 400 or '"patch"' not in text

@@ -34,6 +34,7 @@ def merged(base, patch):
     "configuration",
     [
         SAFE,
+        {**SAFE, "migrations": {"allowPostCopy": False, "allowAutoConverge": True}},
         {**SAFE, "mediatedDevicesConfiguration": {}, "permittedHostDevices": {"mediatedDevices": [KEPT]}},
         {
             "developerConfiguration": {
@@ -53,6 +54,7 @@ def test_a_safe_one_is_no_obstacle(configuration):
         ({**SAFE, "mediatedDevicesConfiguration": {"enabled": True}}, "would delete the devices"),
         ({**SAFE, "developerConfiguration": {"featureGates": ["Sidecar"]}}, "ReservedOverheadMemlock are off"),
         ({**SAFE, "permittedHostDevices": {"mediatedDevices": [BY_TYPE, KEPT]}}, "by type"),
+        ({**SAFE, "migrations": {"allowPostCopy": True}}, "by post-copy, by which QEMU moves no guest"),
     ],
 )
 def test_the_patch_in_the_message_mends_it(configuration, word):

@@ -105,7 +105,9 @@ def test_a_policy_that_does_not_bind_is_found(kind, change, reason, said):
 
 
 @pytest.mark.parametrize(
-    "hooks", [webhook("pods.ap.s390x.io"), webhook("vmis.ap.s390x.io"), webhook(*HOOKS, failure="Ignore")], ids=str
+    "hooks",
+    [*(webhook(*HOOKS - {name}) for name in sorted(HOOKS)), webhook(*HOOKS, failure="Ignore")],
+    ids=str,
 )
 def test_a_webhook_that_is_not_whole_or_open_is_found(hooks):
     found = refusal_of(dataclasses.replace(SERVED, webhooks=(hooks,)))
