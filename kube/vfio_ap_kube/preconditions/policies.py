@@ -6,7 +6,7 @@ before this finds no fault. What a policy says is not compared: whoever may edit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,11 +65,17 @@ async def read(client: Client) -> Installed:
 
 def refusal_of(installed: Installed) -> Refusal | None:
     """Return the first fault, None where there is none."""
+    return next(faults(installed), None)
+
+
+def faults(installed: Installed) -> Iterator[Refusal]:
+    """Yield every fault: one for each validating policy, and the first of what adds to VMs and pods."""
     policies, bindings = _named(installed.validating), _named(installed.validating_bindings)
     for name in REQUIRED:
         if fault := _validating_fault(policies.get(name), bindings.get(name)):
-            return _refusal(f"ValidatingAdmissionPolicy {name}", fault)
-    return _injecting_fault(installed)
+            yield _refusal(f"ValidatingAdmissionPolicy {name}", fault)
+    if injecting := _injecting_fault(installed):
+        yield injecting
 
 
 def _validating_fault(policy: Document | None, binding: Document | None) -> tuple[str, str] | None:
