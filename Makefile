@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
-MEMBERS := core crds kube operator node-agent hook-sidecar simulator
+MEMBERS := core crds kube operator node-agent cli hook-sidecar simulator
 CODE := $(MEMBERS) tests tools
 
 help: ## Show this help

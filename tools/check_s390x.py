@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = ("core", "crds", "kube", "operator", "node-agent", "hook-sidecar")
+SHIPPED = ("core", "crds", "kube", "operator", "node-agent", "cli", "hook-sidecar")
 PYTHON = "3.13"
 PLATFORMS = ("manylinux_2_17_s390x", "manylinux2014_s390x", "manylinux_2_28_s390x")
 

@@ -1,0 +1,60 @@
+"""The program ``kubectl-ap``: the commands, each imported when it is asked for. Decides nothing."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from vfio_ap_cli.completion import PROGRAM, VARIABLE
+from vfio_ap_cli.options import cluster
+
+_HELP = {
+    "nodes": "Nodes with an AP bus; with a NAME, that node's adapters x domains.",
+    "matrix": "Where an APMatrix stands, node by node, and who uses it.",
+    "doctor": "Everything the product needs, green or red, with its remedy.",
+    "version": "The version, here and in the cluster.",
+    "completion": "Completion for bash, zsh or fish.",
+}
+"""The short help of each command, so that --help imports none of them."""
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands, the most used first."""
+        return list(_HELP)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command from its module, None when there is none of this name."""
+        if cmd_name not in _HELP:
+            return None
+        module = importlib.import_module("vfio_ap_cli.commands." + cmd_name.replace("-", "_"))
+        command: click.Command = module.command
+        command.short_help = _HELP[cmd_name]
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_HELP.items()))
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, or yes; 1 no, refused or unhealthy; 2 misuse; 3 the cluster cannot be "
+    "reached or forbids it. 'kubectl ap COMMAND --help' has examples.",
+)
+@cluster
+def commands() -> None:
+    """Crypto adapters of IBM Z for KubeVirt VMs: where they are, who has them, what can move.
+
+    Nothing here changes anything.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    commands(prog_name=PROGRAM, complete_var=VARIABLE)

@@ -1,0 +1,1 @@
+"""Answers as data, computed from a snapshot. No I/O, no colours."""

@@ -1,0 +1,190 @@
+"""The cluster as the core sees it: documents turned into views, and what follows by the operator's rules.
+
+Pure. The operator decides step by step, as changes come; here the same functions are asked once, about everything.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from vfio_ap.errors import Refusal
+from vfio_ap.fleet.conflicts import refusal_of
+from vfio_ap.fleet.evacuation import VmView
+from vfio_ap.fleet.gate import GatePlan, Situation, plan_gate
+from vfio_ap.fleet.launchers import PodView
+from vfio_ap.fleet.policy import PolicyView, policy_of
+from vfio_ap.fleet.views import MatrixView, NodeView
+from vfio_ap_api.apnode import APNode, APNodeStatus
+from vfio_ap_cli.reading.documents import Document, Documents, time_of
+from vfio_ap_kube.preconditions import kubevirt
+from vfio_ap_kube.preconditions import policies as admission
+from vfio_ap_kube.snapshot import matrices, nodes, pods, policies, vmis
+from vfio_ap_kube.snapshot.names import MATRIX
+
+SILENCE = 45.0
+"""Seconds without a renewed Lease after which the operator counts an agent as silent."""
+POLICY_KINDS = (
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "MutatingWebhookConfiguration",
+)
+NEEDED = ("APNode", "APMatrix", "APMigrationPolicy", "Node", "Lease", "Pod", "VirtualMachineInstance")
+"""Kinds that a snapshot is made of."""
+GUARDS = ("KubeVirt", *POLICY_KINDS)
+"""Kinds that say whether the operator provisions anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Whether a node's agent lives, by its Lease."""
+
+    alive: bool = False
+    age: float | None = None
+    """Seconds since it renewed its Lease; None when there is none, or no clock to compare with."""
+    known: bool = True
+    """False where Leases may not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that questions are asked of."""
+
+    documents: Documents = field(default_factory=Documents)
+    nodes: Mapping[str, NodeView] = field(default_factory=dict)
+    """Nodes with an AP bus, by name."""
+    statuses: Mapping[str, APNodeStatus] = field(default_factory=dict)
+    """What the agents reported; a node is not here when its status makes no sense."""
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+    matrices: Mapping[str, MatrixView] = field(default_factory=dict)
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    """By matrix, why it does not stand."""
+    pods: Mapping[str, tuple[PodView, ...]] = field(default_factory=dict)
+    """By matrix, launcher pods that have not ended."""
+    vms: tuple[VmView, ...] = ()
+    """Running VMs with a matrix."""
+    gates: Mapping[str, GatePlan] = field(default_factory=dict)
+    """By matrix, what the operator decides for its pods."""
+    policies: tuple[PolicyView, ...] = ()
+    """Every APMigrationPolicy."""
+    guard: Refusal | None = None
+    """Why the operator provisions nothing; None also when that was not looked at."""
+
+
+def snapshot(documents: Documents) -> Snapshot:
+    """Return the snapshot of these documents."""
+    agents = {name: _agent(documents, name) for name in _names(documents, "APNode")}
+    views = {node["metadata"]["name"]: _node(documents, node, agents) for node in documents.of("APNode")}
+    found = {view.name: view for view in map(matrices.matrix_view, documents.of("APMatrix"))}
+    refusals = refused(found, views)
+    asking: dict[str, tuple[PodView, ...]] = {}
+    for document in documents.of("Pod"):
+        if (document["metadata"].get("labels") or {}).get(MATRIX) and (view := pods.pod_view(document)):
+            asking[view.matrix] = (*asking.get(view.matrix, ()), view)
+    rules = tuple(policies.policy_view(document) for document in documents.of("APMigrationPolicy"))
+    closed = guard(documents)
+    gates = {
+        name: plan_gate(
+            Situation(
+                found[name], refusals.get(name) or closed, views, policy_of(found[name], rules, PolicyView())
+            ),
+            asking[name],
+        )
+        for name in asking
+        if name in found
+    }
+    return Snapshot(
+        documents=documents,
+        nodes=views,
+        statuses={
+            n: status for n, d in _by_name(documents, "APNode").items() if (status := _status(d)) is not None
+        },
+        agents=agents,
+        matrices=found,
+        refusals=refusals,
+        pods=asking,
+        vms=tuple(vm for d in documents.of("VirtualMachineInstance") if (vm := vmis.vm_view(d)) is not None),
+        gates=gates,
+        policies=rules,
+        guard=closed,
+    )
+
+
+def refused(found: Mapping[str, MatrixView], views: Mapping[str, NodeView]) -> dict[str, Refusal]:
+    """Return which matrices do not stand: the stronger ones are judged first, as the operator does."""
+    standing: list[MatrixView] = []
+    refusals: dict[str, Refusal] = {}
+    for view in sorted(found.values(), key=MatrixView.precedence):
+        refusal = refusal_of(view, standing, views)
+        if refusal is None:
+            standing.append(view)
+        else:
+            refusals[view.name] = refusal
+    return refusals
+
+
+def guard(documents: Documents) -> Refusal | None:
+    """Return why the operator provisions nothing, None when nothing speaks against it or was not read."""
+    if all(kind in documents.kinds for kind in POLICY_KINDS) and (
+        fault := admission.refusal_of(installed(documents))
+    ):
+        return fault
+    return kubevirt.refusal_of(documents.of("KubeVirt"))
+
+
+def installed(documents: Documents) -> admission.Installed:
+    """Return the admission objects in the form that their check takes."""
+    return admission.Installed(*(documents.of(kind) for kind in POLICY_KINDS))
+
+
+def _agent(documents: Documents, name: str) -> Agent:
+    if "Lease" not in documents.kinds:
+        return Agent(known=False)
+    lease = documents.one("Lease", name, documents.system)
+    renewed = time_of(((lease or {}).get("spec") or {}).get("renewTime"))
+    now = documents.now or newest(documents)
+    if renewed is None or now is None:
+        return Agent()
+    age = (now - renewed).total_seconds()
+    return Agent(age < SILENCE, age)
+
+
+def newest(documents: Documents) -> datetime.datetime | None:
+    """Return the newest stamp of any Lease, which stands for the time where none is told."""
+    stamps = [time_of((lease.get("spec") or {}).get("renewTime")) for lease in documents.of("Lease")]
+    return max((stamp for stamp in stamps if stamp is not None), default=None)
+
+
+def _node(documents: Documents, document: Document, agents: Mapping[str, Agent]) -> NodeView:
+    name = document["metadata"]["name"]
+    node = documents.one("Node", name)
+    if node is None:
+        return nodes.node_view(document, labels={}, ready=False, allocatable=frozenset())
+    agent = agents[name]
+    return nodes.node_view(
+        document,
+        labels=dict(node["metadata"].get("labels") or {}),
+        ready=nodes.node_ready(node) and (agent.alive or not agent.known),
+        allocatable=nodes.allocatable_matrices(node),
+        taints=nodes.taints(node),
+    )
+
+
+def _status(document: Document) -> APNodeStatus | None:
+    try:
+        return APNode.model_validate(document).status
+    except ValidationError:
+        return None
+
+
+def _names(documents: Documents, kind: str) -> list[str]:
+    return [document["metadata"]["name"] for document in documents.of(kind)]
+
+
+def _by_name(documents: Documents, kind: str) -> dict[str, Document]:
+    return {document["metadata"]["name"]: document for document in documents.of(kind)}
