@@ -13,6 +13,7 @@ _HELP = {
     "nodes": "Nodes with an AP bus; with a NAME, that node's adapters x domains.",
     "matrix": "Where an APMatrix stands, node by node, and who uses it.",
     "doctor": "Everything the product needs, green or red, with its remedy.",
+    "must-gather": "One archive of all that support needs; no secrets.",
     "version": "The version, here and in the cluster.",
     "completion": "Completion for bash, zsh or fish.",
 }
