@@ -90,7 +90,7 @@ class Fleet:
 
     def rivals(self, view: MatrixView) -> list[MatrixView]:
         """Return the matrices that are not refused and could contradict this one."""
-        names = self._rivalry.find(*view.matrix.adapters, view.uuid or "none")
+        names = self._rivalry.find(*view.adapters, view.uuid or "none")
         return [self.matrices[name].view for name in names if name not in self.refusals]
 
     def holders(self, view: MatrixView) -> list[NodeView]:
@@ -221,10 +221,10 @@ class Fleet:
         keys: set[int | str] = set()
         for view in (old, new):
             if view is not None:
-                keys |= {*view.matrix.adapters, view.uuid or "none"}
+                keys |= {*view.adapters, view.uuid or "none"}
                 self.dirty_namespaces |= view.namespaces
                 self.touch_nodes(view)
-        self._rivalry.put(name, {*new.matrix.adapters, new.uuid or "none"} if new else ())
+        self._rivalry.put(name, {*new.adapters, new.uuid or "none"} if new else ())
         self._placements.put(name, {new.placement} if new else ())
         self._allowed.put(name, new.namespaces if new else ())
         if old is None or new is None or old.labels != new.labels:
@@ -320,8 +320,8 @@ class Fleet:
         touched = {item.matrix for view in (old, new) for item in view.desired} | (
             old.allocatable ^ new.allocatable
         )
-        if (old.taints, old.cards, old.live) != (new.taints, new.cards, new.live):
-            touched |= self.work.pods.keys()
+        if old.terms_of_move != new.terms_of_move:
+            touched |= self.work.going_somewhere()
         uuids = old.mdevs.keys() | new.mdevs.keys()
         changed = {uuid for uuid in uuids if old.mdevs.get(uuid) != new.mdevs.get(uuid)}
         self.dirty_matrices |= (touched & self.matrices.keys()) | self._rivalry.find(*changed)

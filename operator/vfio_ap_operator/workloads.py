@@ -80,6 +80,15 @@ class Workloads:
         """Return the matrices that VMs of a namespace run with, allowed or not."""
         return self._permitted.find(namespace)
 
+    def going_somewhere(self) -> set[str]:
+        """Return the matrices whose VM is being placed or moved, or is to be."""
+        found = {m for m, pods in self.pods.items() if any(not pod.node or pod.migration for pod in pods.values())}
+        found |= {vm.matrix for vm in self.vms.values() if vm.evacuating}
+        for uid in self.documents:
+            if vm := self.vm_named(self.moves[uid].namespace, self.moves[uid].vm):
+                found.add(vm.matrix)
+        return found
+
     # -- changes
 
     def observe_pod(self, document: dict[str, Any]) -> None:

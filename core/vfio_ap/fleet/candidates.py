@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet.compat import refusal_of_move
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView
+from vfio_ap.fleet.verdict import Mode, MovePolicy, verdict
 from vfio_ap.fleet.views import MatrixView, NodeView
 
 _SHOWN = 5
@@ -55,11 +55,12 @@ def _answer(
     nodes: Mapping[str, NodeView],
     policy: PolicyView,
 ) -> Answer:
-    holds = matrix.uuid in node.mdevs
+    held = node.mdevs.get(matrix.uuid)
     refusal = _excluded(matrix, pod, node)
     if refusal is None and pod.target:
-        refusal = immovable(matrix, placed, node, nodes, policy, prepared=holds)
-    return Answer(node.name, refusal, holds)
+        made = held is not None and held.state == "Ready"
+        refusal = immovable(matrix, placed, node, nodes, policy, prepared=made)
+    return Answer(node.name, refusal, held is not None)
 
 
 def immovable(
@@ -71,15 +72,17 @@ def immovable(
     *,
     prepared: bool,
 ) -> Refusal | None:
-    """Return why a guest that runs on the placed nodes cannot move to this one, None if it can."""
+    """Return why a guest that runs on the placed nodes cannot move live to this one, None if it can."""
+    live = MovePolicy((Mode.LIVE,), policy.adapter_type, policy.master_keys)
     if node.name in placed:
         return Refusal("RunsThere", node.name, "the VM runs there now")
     for name in sorted(placed):
         source = nodes.get(name)
         if source is None:
             return Refusal("SourceUnknown", name, "the VM runs there, and nothing is known of the node")
-        if refusal := refusal_of_move(matrix.matrix, source, node, prepared=prepared):
-            return refusal
+        found = verdict(matrix, source, node, live, prepared=prepared)
+        if found.mode is None:
+            return found.refusals[0]
     return None
 
 
@@ -88,7 +91,8 @@ def _excluded(matrix: MatrixView, pod: PodView, node: NodeView) -> Refusal | Non
         return Refusal("NotSelected", node.name, "spec.nodeSelector of the matrix excludes it")
     if not node.alive:
         return Refusal("NodeSilent", node.name, "the node or its agent does not answer")
-    for found in (node.limit_exceeded(matrix.matrix), node.absent(matrix.matrix)):
+    here = matrix.on(node)
+    for found in (node.limit_exceeded(here), node.absent(here)):
         if found is not None:
             return found
     held = node.mdevs.get(matrix.uuid)

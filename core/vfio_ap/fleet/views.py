@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.scheduling import Taint
+from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 
 
@@ -20,6 +21,22 @@ class Placement(enum.Enum):
 
     ON_DEMAND = "OnDemand"
     EVERYWHERE = "Everywhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Other ids of a matrix, for some nodes."""
+
+    matrix: Matrix
+    selector: Mapping[str, str] = field(default_factory=dict)
+    machines: frozenset[str] = frozenset()
+    """Machines that it is for; empty means any."""
+
+    def selects(self, node: NodeView) -> bool:
+        """Tell whether it is for the node."""
+        if self.machines and node.machine not in self.machines:
+            return False
+        return all(node.labels.get(key) == value for key, value in self.selector.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,24 @@ class MatrixView:
     accepted: bool = False
     """Whether this very generation was accepted before."""
     deleting: bool = False
+    variants: tuple[Variant, ...] = ()
+    expected: Mapping[str, str] = field(default_factory=dict)
+    """Master key pattern that a register must have wherever the matrix is, ``AES CUR``."""
+
+    def on(self, node: NodeView) -> Matrix:
+        """Return its ids on a node: those of the first variant that is for it, else its own."""
+        for variant in self.variants:
+            if variant.selects(node):
+                return variant.matrix
+        return self.matrix
+
+    @property
+    def adapters(self) -> IdSet:
+        """Return the adapters that it has on any node."""
+        found = self.matrix.adapters
+        for variant in self.variants:
+            found |= variant.matrix.adapters
+        return found
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Tell whether a node with these labels may hold the matrix."""
@@ -91,12 +126,42 @@ class HeldMdev:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What of an adapter matters to a move."""
+    """What of an adapter's hardware matters to a move."""
 
     type: str
     """``CEX8C``."""
     functions: int | None
     """``ap_functions`` of the card (1.5); None when the node has not said."""
+    state: str = "Online"
+    """``Online``, ``Offline`` (to the host's own programs), ``Deconfigured``, ``Checkstopped`` or ``Unknown``."""
+    domains: IdSet | None = None
+    """Domains of which the adapter has a queue, whoever has it; None: all usage domains of the node."""
+    bound: IdSet = IdSet()
+    """Domains of queues with a bind or associate state, as only Linux in Secure Execution gives them."""
+    op_modes: tuple[str, ...] = ()
+    """EP11 operation modes, ascending; empty where they were never read."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """One set of master key verification patterns (Q-15, Q-16)."""
+
+    patterns: tuple[tuple[str, str], ...]
+    """Pattern by register, ``AES CUR``, ascending; what a register without a key says instead is its state."""
+    op_modes: tuple[str, ...] = ()
+    """EP11 operation modes of the domains that hold it."""
+    attested: bool = False
+    """By an administrator's word, not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """Which domains of an adapter hold a set of master keys."""
+
+    domains: IdSet
+    keys: KeySet
+    sampled: str = ""
+    """When it was read, where the queue has left the host since; empty for what is read now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +180,16 @@ class NodeView:
     """Adapters and usage domains that the machine gives this node."""
     cards: Mapping[int, Card] = field(default_factory=dict)
     """Its adapters' hardware, by id."""
+    keys: Mapping[int, tuple[KeyUse, ...]] = field(default_factory=dict)
+    """What is known of its queues' master keys, by adapter."""
     live: str = "unknown"
     """What its kernel can do of live migration: ``no``, ``v1``, ``v4`` or ``unknown``."""
+    release: str = ""
+    """Its kernel, for people."""
+    machine: str = ""
+    """The machine that its LPAR is of; empty where /proc/sysinfo does not say."""
+    reserved: tuple[Matrix, ...] = ()
+    """Queues that stay with the host, by an administrator's word."""
     desired: tuple[Desired, ...] = ()
     """What its spec says now."""
     mdevs: Mapping[str, HeldMdev] = field(default_factory=dict)
@@ -131,6 +204,11 @@ class NodeView:
     def shape(self) -> tuple[object, ...]:
         """Return what of a node, beside its labels, matters to a matrix that it does not hold."""
         return (self.alive, self.max_adapter, self.max_domain, self.present)
+
+    @property
+    def terms_of_move(self) -> tuple[object, ...]:
+        """Return what of a node, beside its shape and its devices, a verdict on a move looks at."""
+        return (self.taints, self.cards, self.keys, self.live, self.machine, self.reserved)
 
     @property
     def reported(self) -> bool:

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from vfio_ap.errors import RefusedError
 from vfio_ap.fleet.scheduling import Taint
-from vfio_ap.fleet.views import Card, Desired, HeldMdev, NodeView
-from vfio_ap.idset import IdSet
+from vfio_ap.fleet.views import Card, Desired, HeldMdev, KeySet, KeyUse, NodeView
+from vfio_ap.idset import MAX_ID, IdSet
 from vfio_ap.matrix import Matrix
-from vfio_ap_api.apnode import Adapter, APNode, MdevStatus
+from vfio_ap_api.apnode import Adapter, APNode, APNodeStatus, MdevStatus, ReservedQueues
 from vfio_ap_kube.snapshot.names import RESOURCE
 
 
@@ -32,7 +32,11 @@ def node_view(
         # An agent of another version, or a status written by hand: what cannot be read is not known.
         return NodeView(name, labels=labels, desired=_desired(document))
     status = node.status
-    usage = _ids(status.usage_domains)
+    present = Matrix(
+        IdSet.from_ids(adapter.id for adapter in _adapters(status)),
+        _ids(status.usage_domains),
+        _ids(status.control_domains),
+    )
     return NodeView(
         name=name,
         labels=labels,
@@ -40,35 +44,76 @@ def node_view(
         alive=ready,
         max_adapter=status.kernel.max_adapter,
         max_domain=status.kernel.max_domain,
-        cards={a.id: _card(a.type, a.functions) for a in status.adapters},
+        cards={adapter.id: _hardware(adapter) for adapter in _adapters(status)},
+        keys=_keys(status),
         live=status.kernel.live_migration,
-        present=Matrix(IdSet.from_ids(_adapter_ids(status.adapters)), usage, _ids(status.control_domains)),
+        release=status.kernel.release,
+        machine=status.machine.id,
+        reserved=tuple(_reserved(item) for item in node.spec.host_reserved),
+        present=present,
         desired=_desired(document),
-        mdevs={mdev.uuid: _mdev(mdev) for mdev in status.mdevs},
+        mdevs={mdev.uuid: _mdev(mdev, present) for mdev in status.mdevs},
         current=status.observed_generation == int(document["metadata"].get("generation", 0)),
         allocatable=allocatable,
         read_back=frozenset(node.spec.read_back.split(",")) - {""},
     )
 
 
-@functools.cache
-def _card(kind: str, functions: str) -> Card:
+def _adapters(status: APNodeStatus) -> list[Adapter]:
+    return [adapter for adapter in status.adapters if 0 <= adapter.id <= MAX_ID]
+
+
+def _hardware(adapter: Adapter) -> Card:
+    domains = _ids(adapter.host) | _ids(adapter.guest) | _ids(adapter.driverless)
+    return _card(adapter.type, adapter.functions, adapter.state, domains)
+
+
+@functools.lru_cache(maxsize=8192)
+def _card(kind: str, functions: str, state: str, domains: IdSet) -> Card:
     """Return an adapter's hardware; one object for all that are alike, since a thousand nodes have few kinds."""
     try:
-        return Card(kind, int(functions, 16) if functions else None)
+        word = int(functions, 16) if functions else None
     except ValueError:
-        return Card(kind, None)
+        word = None
+    return Card(kind, word, state, domains)
 
 
-def _adapter_ids(adapters: list[Adapter]) -> list[int]:
-    return [adapter.id for adapter in adapters if 0 <= adapter.id <= 255]
+def _keys(status: APNodeStatus) -> dict[int, tuple[KeyUse, ...]]:
+    """Return what is known of master keys, by adapter; a use of a set that is not told is not known."""
+    sets = {item.name: _key_set(tuple(sorted(item.patterns.items()))) for item in status.key_sets}
+    found = {}
+    for adapter in _adapters(status):
+        uses = [KeyUse(_ids(use.domains), sets[use.set], use.sampled) for use in adapter.keys if use.set in sets]
+        if uses:
+            found[adapter.id] = tuple(uses)
+    return found
 
 
-def _mdev(mdev: MdevStatus) -> HeldMdev:
+@functools.lru_cache(maxsize=8192)
+def _key_set(patterns: tuple[tuple[str, str], ...]) -> KeySet:
+    """Return a set of keys; one object for all that are alike: machines that guests move between share keys."""
+    return KeySet(patterns)
+
+
+def _reserved(item: ReservedQueues) -> Matrix:
+    """Return queues that an administrator keeps for the host: all, where it cannot be read which."""
+    try:
+        return item.matrix()
+    except RefusedError:
+        return Matrix(IdSet.every(), IdSet.every())
+
+
+def _mdev(mdev: MdevStatus, present: Matrix) -> HeldMdev:
     try:
         configuration = Matrix.parse(mdev.adapters, mdev.domains, mdev.control_domains)
     except RefusedError:
         configuration = Matrix()
+    guest = Matrix(
+        _ids(mdev.guest_adapters),
+        _ids(mdev.guest_domains),
+        configuration.control_domains & present.control_domains,
+    )
+    unknown = mdev.reason == "GuestMatrixUnknown" or not (guest.adapters or guest.domains)
     return HeldMdev(
         mdev.uuid,
         configuration,
@@ -77,18 +122,9 @@ def _mdev(mdev: MdevStatus) -> HeldMdev:
         mdev.in_use,
         mdev.reason,
         mdev.message,
-        guest=_guest(mdev),
+        guest=None if unknown else guest,
         migratable=mdev.migratable,
     )
-
-
-def _guest(mdev: MdevStatus) -> Matrix | None:
-    if not mdev.guest_adapters or not mdev.guest_domains:
-        return None
-    try:
-        return Matrix.parse(mdev.guest_adapters, mdev.guest_domains, mdev.control_domains)
-    except RefusedError:
-        return None
 
 
 def _desired(document: dict[str, Any]) -> tuple[Desired, ...]:
@@ -115,7 +151,9 @@ def _desired(document: dict[str, Any]) -> tuple[Desired, ...]:
     return tuple(sorted(found, key=lambda item: item.uuid))
 
 
+@functools.lru_cache(maxsize=8192)
 def _ids(text: str) -> IdSet:
+    """Return a set of ids, shared by all who have the same; nonsense is the empty set."""
     try:
         return IdSet.parse(text)
     except RefusedError:
