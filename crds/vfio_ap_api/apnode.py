@@ -118,6 +118,10 @@ class Adapter(Observed):
     guest: Ids = Field(default="", description="Domains whose queues are with vfio_ap.")
     driverless: Ids = ""
     in_use: Ids = Field(default="", description="Domains whose queues a running guest has.")
+    bound: Ids = Field(
+        default="",
+        description="Domains whose queues have a bind or associate state (Secure Execution); they do not migrate.",
+    )
     keys: list[KeyUse] = Field(default_factory=list)
 
 

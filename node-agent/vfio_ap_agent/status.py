@@ -6,6 +6,7 @@ once. Where every queue has keys of its own, sets are cut, the least used first,
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Collection, Iterable
@@ -24,6 +25,8 @@ SIZE_LIMIT = 62 * 1024
 """Bytes of JSON that a status may take, conditions included."""
 _RESERVE = 6 * 1024
 """Of which conditions and metadata may take this much."""
+_BIND_STATE = 0x0000C000
+"""Bits of a queue's facility word (1.5)."""
 
 
 def build(
@@ -77,6 +80,7 @@ def build(
     return _fit({**document, **counts})
 
 
+@functools.cache
 def version() -> str:
     """Return the agent's version, empty where it is not installed as a package."""
     try:
@@ -124,10 +128,20 @@ def _adapter(
         guest=str(guest),
         driverless=str(by_driver.get("", {}).get(number, "")),
         in_use=str(in_use),
+        bound=str(_bound(view, number)),
         keys=[
             apnode.KeyUse(domains=str(IdSet(bits)), set=name, sampled=sampled)
             for (name, _), (bits, sampled) in sorted(uses.items())
         ],
+    )
+
+
+def _bound(view: HostView, adapter: int) -> IdSet:
+    """Return the domains whose queues have a bind or associate state; the card's word does not show it (C-4)."""
+    return IdSet.from_ids(
+        apqn.domain
+        for apqn, queue in view.queues.items()
+        if queue.functions is not None and queue.functions & _BIND_STATE and apqn.adapter == adapter
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from vfio_ap.host.ops import Failed, Result, Uevent, Write
@@ -119,3 +121,11 @@ def outcome(task: Task[Result]) -> str:
 @pytest.fixture
 def lpar() -> Lpar:
     return Lpar()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on how many pairs of machines the verdict and the kernel agreed, and what only the verdict checks."""
+    for name, module in list(sys.modules.items()):
+        if name.endswith("contract.test_verdict_agreement"):
+            for line in module.summary():
+                terminalreporter.write_line(line)

@@ -65,17 +65,17 @@ def _adapters(status: APNodeStatus) -> list[Adapter]:
 
 def _hardware(adapter: Adapter) -> Card:
     domains = _ids(adapter.host) | _ids(adapter.guest) | _ids(adapter.driverless)
-    return _card(adapter.type, adapter.functions, adapter.state, domains)
+    return _card(adapter.type, adapter.functions, adapter.state, domains, _ids(adapter.bound))
 
 
 @functools.lru_cache(maxsize=8192)
-def _card(kind: str, functions: str, state: str, domains: IdSet) -> Card:
+def _card(kind: str, functions: str, state: str, domains: IdSet, bound: IdSet) -> Card:
     """Return an adapter's hardware; one object for all that are alike, since a thousand nodes have few kinds."""
     try:
         word = int(functions, 16) if functions else None
     except ValueError:
         word = None
-    return Card(kind, word, state, domains)
+    return Card(kind, word, state, domains, bound)
 
 
 def _keys(status: APNodeStatus) -> dict[int, tuple[KeyUse, ...]]:

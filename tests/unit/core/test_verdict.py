@@ -257,7 +257,8 @@ def test_a_target_without_a_device_is_asked_again_when_it_has_one():
     assert verdict(PAY, SOURCE, unknown, prepared=False).mode is Mode.LIVE
     assert codes(verdict(PAY, SOURCE, unknown)) == ["DeviceAbsent", "KernelCannotMigrate"]
     making = dataclasses.replace(unknown, mdevs={"u1": HeldMdev("u1", CONFIG, "Pending")})
-    assert verdict(PAY, SOURCE, making).mode is Mode.LIVE
+    assert verdict(PAY, SOURCE, making, prepared=False).mode is Mode.LIVE
+    assert codes(verdict(PAY, SOURCE, making))[0] == "DevicePending"
     unsure = dataclasses.replace(SOURCE, live="unknown")
     assert codes(verdict(PAY, unsure, unknown, prepared=False))[0] == "KernelCannotMigrate"
 

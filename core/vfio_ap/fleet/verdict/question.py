@@ -60,11 +60,9 @@ class Question:
     ) -> None:
         self.matrix, self.source, self.target = matrix, source, target
         self.policy, self.guest = policy, guest
-        self.device = target.mdevs.get(matrix.uuid)
-        """The target's, if it has one that stays."""
-        if self.device is not None and self.device.state in ("Pending", "Leaving") and not self.device.in_use:
-            self.device, prepared = None, False
         self.prepared = prepared
+        self.device = target.mdevs.get(matrix.uuid)
+        """The target's, if it has one."""
         self.here, self.there = matrix.on(source), matrix.on(target)
         self.alike = self.here == self.there
         """The guest keeps its ids."""

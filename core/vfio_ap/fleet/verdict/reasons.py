@@ -120,6 +120,12 @@ class Reason(enum.Enum):
         "see the matrix in status.mdevs of the APNode",
         _EVERY,
     )
+    DevicePending = Explained(
+        "The target's agent is still making the device, or is taking it away.",
+        "`device not found: mediated device .. not found`, or what the unfinished device comes to",
+        "wait; see the agent's log if it does not end",
+        _EVERY,
+    )
     DeviceAbsent = Explained(
         "The target was taken for prepared and has no device of the matrix's UUID.",
         "`device not found: mediated device .. not found`",

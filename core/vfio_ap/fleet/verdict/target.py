@@ -94,6 +94,8 @@ def device(q: Question) -> Iterator[Said]:
     elif held.state in ("Failed", "Incomplete"):
         text = held.message or held.reason
         yield say(Reason.DeviceFailed, q.mdev, f"is {held.state} on {name}" + (f": {text}" if text else ""))
+    elif q.prepared and held.state != "Ready":
+        yield say(Reason.DevicePending, q.mdev, f"is {held.state} on {name}")
 
 
 def adapters_work(q: Question) -> Iterator[Said]:

@@ -39,8 +39,7 @@ def verdict(
     ``others`` are matrices that have, or are about to have, devices on the target. ``prepared`` says that the
     target has made the device, and that the answer shall rest on it. Which version of live migration a kernel has
     shows only on a device (the attribute ``migratable`` is that of the first), so a target that is not prepared
-    may be unknown in that; it must be asked about again, prepared, before the move begins. A device that the
-    target is still making, or is removing, counts as not prepared.
+    may be unknown in that; it must be asked about again, prepared, before the move begins.
     """
     said = list(_beyond_knowing(matrix, source, target))
     if not said:
