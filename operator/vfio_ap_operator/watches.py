@@ -19,6 +19,7 @@ from vfio_ap_operator.fleet import Fleet
 from vfio_ap_operator.guard import GuardKeeper
 from vfio_ap_operator.reconcile import APNODES, MATRICES, POLICIES
 from vfio_ap_operator.requests import MIGRATIONS, MOVES
+from vfio_ap_operator.restarts import Restarts
 
 _LOG = logging.getLogger(__name__)
 _HEARTBEATS = 10.0
@@ -31,6 +32,7 @@ _OPTIONAL = 10.0
 KUBEVIRTS = Resource("kubevirt.io/v1", "kubevirts")
 _FIRST = (NODES, APNODES, NAMESPACES, PODS, KUBEVIRTS, POLICIES, MOVES)
 """What must have been listed whole before anything is decided."""
+VMS = Resource("kubevirt.io/v1", "virtualmachines")
 VMIS = Resource("kubevirt.io/v1", "virtualmachineinstances")
 
 
@@ -40,6 +42,7 @@ class Watches:
     def __init__(self, fleet: Fleet, client: Client, events: EventPoster, namespace: str, silence: float) -> None:
         self._fleet = fleet
         self._client = client
+        self._restarts = Restarts(fleet.work, events)
         self._guards = GuardKeeper(fleet, client, events)
         self._leases = LEASES.within(namespace)
         self._silence = silence
@@ -57,6 +60,7 @@ class Watches:
             group.create_task(self._follow_pods())
             group.create_task(self._follow_kubevirt())
             group.create_task(self._follow_vms())
+            group.create_task(self._follow_templates())
             group.create_task(self._follow_migrations())
             group.create_task(self._follow(POLICIES, fleet.observe_policy, fleet.forget_policy))
             group.create_task(self._follow_moves())
@@ -116,6 +120,15 @@ class Watches:
                 self._fleet.wake.set()
             else:
                 self._fleet.work.observe_vm(change.object)
+
+    async def _follow_templates(self) -> None:
+        """Follow every VirtualMachine: which of them has a matrix, only its template says."""
+        await self._until_served(VMS)
+        async for change in follow(self._client, VMS):
+            if change.deleted:
+                self._restarts.forget(change.object)
+            elif not change.synced:
+                self._restarts.observe(change.object)
 
     async def _follow_migrations(self) -> None:
         """Follow KubeVirt's migrations: whoever asks for one, it is followed to its end."""

@@ -1,0 +1,140 @@
+"""How a move stands, from KubeVirt's phase, the target pod, the gate's plan and what was read back."""
+
+import dataclasses
+
+import pytest
+
+from vfio_ap.errors import Refusal
+from vfio_ap.fleet.candidates import Answer
+from vfio_ap.fleet.evacuation import Evacuation, VmView
+from vfio_ap.fleet.gate import GIVEN_UP, GatePlan, Wait
+from vfio_ap.fleet.moves import MigrationView, MoveStatus, MoveView, Surroundings, asked, begun, followed, refused
+from vfio_ap.fleet.views import Desired, HeldMdev
+from vfio_ap.idset import IdSet
+from vfio_ap.matrix import Matrix
+
+from .test_gate import CONFIG, PAY, TARGET, node, ready
+
+VM = VmView("bank", "ledger", "vmi1", "pay", "n1", migratable=True)
+MOVE = MoveView("bank", "away", "u1", "ledger")
+STATUS = MoveStatus(phase="Preparing", matrix="pay", uuid="u1", source="n1", migration="mig", migration_uid="m1")
+MIGRATION = MigrationView("bank", "mig", "m1", "ledger", phase="Scheduling")
+FEWER = Matrix(IdSet.of(5), IdSet.of(7))
+
+
+def follow(migration, *, pods=(), waits=(), nodes=(), vm=VM, fresh=False, status=STATUS):
+    plan = GatePlan(waits=tuple(waits))
+    around = Surroundings(PAY, plan, tuple(pods), {n.name: n for n in nodes}, vm, fresh)
+    return followed(status, migration, around)
+
+
+def wait(pod, reason, text="because"):
+    return Wait(pod, Refusal(reason, "node n2", text))
+
+
+def test_a_migration_that_was_there_first_is_taken_over():
+    status = begun(MOVE, dataclasses.replace(MIGRATION, asked_by="workload update"), PAY, VM)
+    assert (status.source, status.migration_uid, status.asked_by) == ("n1", "m1", "workload update")
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason", "phase"),
+    [
+        (None, "", "Waiting"),
+        (TARGET, "NotAllocatable", "Preparing"),
+        (TARGET, "NoNode", "Waiting"),
+        (dataclasses.replace(TARGET, gated=False, node="n2"), "Freezing", "Holding"),
+        (dataclasses.replace(TARGET, gated=False, held=False, node="n2"), "", "Moving"),
+    ],
+)
+def test_each_phase_follows_from_the_target_pod_and_its_wait(pod, reason, phase):
+    waits = [wait(pod, reason)] if reason else []
+    status = follow(MIGRATION, pods=[pod] if pod else [], waits=waits)
+    assert status.phase == phase
+    assert (status.refusal.reason if status.refusal else "") == reason
+    if reason:
+        assert "because" in status.line
+
+
+def test_while_it_moves_kubevirts_phase_and_the_devices_states_are_in_one_line():
+    pod = dataclasses.replace(TARGET, gated=False, held=False, node="n2")
+    status = follow(dataclasses.replace(MIGRATION, phase="Running"), pods=[pod])
+    assert "from n1 to n2: KubeVirt Running" in status.line
+    assert "STOP_COPY" in status.line
+
+
+def arrived(configuration=CONFIG, guest=CONFIG, **more):
+    mdev = HeldMdev("u1", configuration, "Ready", in_use=True, guest=guest)
+    desired = (Desired("u1", "pay", CONFIG, granted=True, frozen=True),)
+    return ready("n2", mdevs={"u1": mdev}, desired=desired, **more)
+
+
+DONE = dataclasses.replace(MIGRATION, phase="Succeeded", target="n2")
+
+
+def test_a_move_is_no_success_before_the_targets_kernel_was_read_back():
+    status = follow(DONE, nodes=[arrived()])
+    assert (status.phase, status.target) == ("Moving", "n2")
+    assert "read back" in status.line
+    assert follow(DONE, nodes=[arrived()], fresh=True).phase == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (arrived(FEWER), "NotAsMeant"),
+        (arrived(guest=FEWER), "FilteredAway"),
+        (node("n2"), "DeviceGone"),
+    ],
+)
+def test_a_device_that_is_not_as_meant_after_a_move_is_an_alarm(target, reason):
+    status = follow(DONE, nodes=[target], fresh=True)
+    assert (status.phase, status.refusal.reason) == ("Alarm", reason)
+    assert status.over
+
+
+def test_a_failure_keeps_what_kubevirt_said_and_where_the_vm_is():
+    failed = dataclasses.replace(MIGRATION, phase="Failed", failure="qemu said no")
+    status = follow(failed)
+    assert (status.phase, status.refusal.reason) == ("Failed", "MigrationFailed")
+    assert "qemu said no" in status.line
+    assert "the VM is on n1" in status.line
+    later = dataclasses.replace(MIGRATION, phase="Failed")
+    assert "libvirt said no" in follow(later, vm=dataclasses.replace(VM, failure="libvirt said no")).line
+
+
+@pytest.mark.parametrize("migration", [None, dataclasses.replace(MIGRATION, phase="Failed")])
+def test_what_the_operator_gave_up_says_so_and_not_what_kubevirt_made_of_it(migration):
+    given_up = dataclasses.replace(STATUS, refusal=Refusal(GIVEN_UP, "", "could not begin within 300 s"))
+    assert follow(migration, status=given_up).refusal.reason == GIVEN_UP
+
+
+def test_a_migration_that_somebody_deleted_is_cancelled_unless_the_vm_has_arrived():
+    assert follow(None).refusal.reason == "Cancelled"
+    there = dataclasses.replace(VM, node="n2")
+    assert follow(None, vm=there, nodes=[arrived()], fresh=True).phase == "Succeeded"
+
+
+def test_a_dry_run_says_where_it_could_go_and_moves_nothing():
+    dry = dataclasses.replace(MOVE, dry_run=True)
+    answers = (Answer("n2"), Answer("n3", Refusal("X", "n3", "no")))
+    status = asked(dry, PAY, VM, Evacuation(frozenset({"n2"}), start="n2", answers=answers))
+    assert (status.phase, status.line, status.target) == ("Checked", "can move to n2", "")
+    nowhere = Evacuation(wait=Refusal("NoTarget", "VM", "no node can take it"), answers=answers[1:])
+    status = asked(dry, PAY, VM, nowhere)
+    assert (status.phase, status.refusal.reason) == ("Checked", "NoTarget")
+
+
+def test_a_request_that_can_succeed_nowhere_is_refused_and_an_evacuation_waits():
+    nowhere = Evacuation(wait=Refusal("NoTarget", "VM", "no node can take it"))
+    assert asked(MOVE, PAY, VM, nowhere).phase == "Refused"
+    drained = dataclasses.replace(MOVE, status=MoveStatus(asked_by="evacuation"))
+    assert asked(drained, PAY, VM, nowhere).phase == "Waiting"
+    preparing = Evacuation(frozenset({"n2"}), wait=Refusal("Preparing", "node n2", "the device is being made"))
+    assert (asked(MOVE, PAY, VM, preparing).phase, asked(MOVE, PAY, VM, preparing).target) == ("Preparing", "n2")
+
+
+def test_a_request_that_makes_no_sense_is_refused_with_its_reason():
+    status = refused(MOVE, Refusal("NoMatrix", "VM bank/ledger", "it has no matrix"))
+    assert (status.phase, status.over) == ("Refused", True)
+    assert "it has no matrix" in status.line
