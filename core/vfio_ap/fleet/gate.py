@@ -179,13 +179,23 @@ def _taken(situation: Situation, first: PodView) -> Refusal:
 def _arrived(situation: Situation, pod: PodView, running: list[PodView]) -> _Draft:
     """Decide whether a target pod that runs and is held may begin its migration."""
     found = _stand(situation, pod.node)
-    if found.state != "Ready":
+    if found.state != "Ready" and not _settling(situation, pod.node):
         return _Draft(Wait(pod, _not_ready(pod.node, found)))
     sides = frozenset(other.node for other in running)
     for side in sorted(sides):
         if text := _unfrozen(situation, situation.nodes.get(side)):
             return _Draft(Wait(pod, Refusal("Freezing", f"node {side}", text)), frozen=sides)
     return _Draft(Release(pod), frozen=sides)
+
+
+def _settling(situation: Situation, name: str) -> bool:
+    """Tell whether nothing but the agent's answer to the freeze is missing; to thaw then would begin anew."""
+    node = situation.nodes.get(name)
+    if node is None or node.current:
+        return False
+    held = node.mdevs.get(situation.matrix.uuid)
+    frozen = any(item.matrix == situation.matrix.name and item.frozen for item in node.desired)
+    return frozen and held is not None and held.state == "Ready"
 
 
 def _unfrozen(situation: Situation, node: NodeView | None) -> str:
