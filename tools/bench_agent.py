@@ -262,6 +262,7 @@ from vfio_ap_agent import status
 from vfio_ap_agent.apply import Applier
 from vfio_ap_agent.desired import parse
 from vfio_ap_agent.host.client import open_host
+from vfio_ap_agent.keys import picture
 from vfio_ap_agent.samples import Samples
 from vfio_ap_agent.statedir import OursFile, StateDir
 def resident(what="VmRSS"):
@@ -277,7 +278,7 @@ async def main():
     for _ in range(4):
         outcome = await applier.apply(parse({"mdevs": mdevs}).wish)
         await samples.take(host, outcome.view)
-        status.build(outcome.view, outcome.plan, outcome.reports, samples)
+        status.build(outcome.view, outcome.plan, outcome.reports, samples, picture(outcome.view, samples, ()))
     print("working", resident()); print("peak", resident("VmHWM"))
 asyncio.run(main())
 """

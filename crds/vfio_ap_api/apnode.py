@@ -6,9 +6,10 @@ grouped by adapter, ids are written as ranges and each distinct set of master ke
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vfio_ap.matrix import Matrix
 from vfio_ap_api.apmatrix import Uuid
@@ -37,7 +38,8 @@ class DesiredMdev(Model):
     )
     migratable: bool = Field(
         default=False,
-        description="The device's attribute migratable is to be set, where the kernel has one.",
+        description="Whether the attribute migratable of the device is set, where the kernel has one; "
+        "frozen does not hold it back.",
     )
 
     def configuration(self) -> Matrix:
@@ -56,6 +58,36 @@ class ReservedQueues(Model):
         return Matrix.parse(self.adapters, self.domains)
 
 
+_REGISTER = "^((AES|APKA|ASYM) (NEW|CUR|OLD)|WK (NEW|CUR))$"
+_KNOWN = f"self.all(register, register.matches('{_REGISTER}'))"
+_KNOWN_TEXT = "a register is AES, APKA or ASYM with NEW, CUR or OLD (CCA), or WK with CUR or NEW (EP11)"
+Pattern = Annotated[str, Field(pattern="^0x([0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{64})$", max_length=66)]
+
+
+class AttestedKeys(Model):
+    """Master keys that an administrator vouches for, of queues whose keys cannot be read (Q-17)."""
+
+    adapters: Ids
+    domains: Ids
+    patterns: dict[str, Pattern] = Field(
+        min_length=1,
+        max_length=11,
+        description="Verification patterns by register, as in status.keySets: 'AES CUR': 0x0123456789abcdef.",
+        json_schema_extra={"x-kubernetes-validations": [{"rule": _KNOWN, "message": _KNOWN_TEXT}]},
+    )
+
+    @field_validator("patterns")
+    @classmethod
+    def _known(cls, patterns: dict[str, str]) -> dict[str, str]:
+        if unknown := [register for register in patterns if not re.fullmatch(_REGISTER, register)]:
+            raise ValueError(f"{unknown[0]!r}: {_KNOWN_TEXT}")
+        return patterns
+
+    def matrix(self) -> Matrix:
+        """Return the queues. Raises RefusedError for a text that is not a set of ids."""
+        return Matrix.parse(self.adapters, self.domains)
+
+
 class APNodeSpec(Model):
     """What the node shall hold."""
 
@@ -68,7 +100,14 @@ class APNodeSpec(Model):
         list[ReservedQueues], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(
         default_factory=list,
-        description="Queues that never leave the host. The one field here that an administrator writes.",
+        description="Queues that never leave the host. An administrator writes this.",
+    )
+    attested_keys: Annotated[
+        list[AttestedKeys], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(
+        default_factory=list,
+        description="Master keys of queues that guests have, by an administrator's word. What can be read counts "
+        "more; what was read before a queue left the host counts less.",
     )
     read_back: Annotated[str, Field(max_length=1024)] = Field(
         default="",
@@ -112,7 +151,10 @@ class Adapter(Observed):
     id: int
     type: str = Field(default="", description="CEX8C, CEX8P (EP11), CEX8A (accelerator) and so on.")
     functions: str = Field(default="", description="ap_functions of the card.")
-    serial: str = ""
+    serial: str = Field(default="", description="As sampled before its last queue left the host.")
+    op_modes: list[str] = Field(
+        default_factory=list, description="Operation modes of an EP11 adapter, sampled as its serial number."
+    )
     state: Literal["Online", "Offline", "Deconfigured", "Checkstopped", "Unknown"] = "Unknown"
     host: Ids = Field(default="", description="Domains whose queues are with the host's driver.")
     guest: Ids = Field(default="", description="Domains whose queues are with vfio_ap.")
@@ -126,10 +168,12 @@ class Adapter(Observed):
 
 
 class KeySet(Observed):
-    """One distinct set of master key verification patterns, by register, e.g. ``AES CUR``."""
+    """One distinct set of master key verification patterns, by register, e.g. ``AES CUR``, and modes."""
 
     name: str
     patterns: dict[str, str]
+    op_modes: list[str] = Field(default_factory=list, description="Operation modes of EP11 domains.")
+    attested: bool = Field(default=False, description="By an administrator's word, not read from the card.")
 
 
 class MdevStatus(Observed):
@@ -146,7 +190,7 @@ class MdevStatus(Observed):
     offered: bool = Field(default=False, description="Registered with kubelet as an extended resource.")
     in_use: bool = False
     migratable: bool | None = Field(
-        default=None, description="The attribute of that name, as read back; absent where the kernel has none."
+        default=None, description="The attribute of that name as read back; absent where the kernel has none."
     )
     reason: str = ""
     message: Annotated[str, Field(max_length=1024)] = ""

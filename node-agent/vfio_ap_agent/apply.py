@@ -30,6 +30,7 @@ from vfio_ap.host.wish import (
     Probe,
     Refilter,
     Remove,
+    SetMigratable,
     Step,
     Unbind,
     Wish,
@@ -267,6 +268,8 @@ class Applier:
             case Refilter(uuid, matrix):
                 self._refiltered.add(step)
                 await writes.configure(self._host, Configure(uuid, matrix))
+            case SetMigratable():
+                await writes.set_migratable(self._host, step)
             case Assign(uuid, leads_to=matrix):
                 await writes.assign(self._host, step)
                 self._own(uuid, matrix, view, wish)

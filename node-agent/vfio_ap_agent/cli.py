@@ -34,6 +34,7 @@ from vfio_ap_agent.desired import Desired, load
 from vfio_ap_agent.host.client import LanedHost, open_host
 from vfio_ap_agent.host.events import kernel_log, uevents
 from vfio_ap_agent.inventory import read_host
+from vfio_ap_agent.keys import KeyPicture, picture
 from vfio_ap_agent.lock import DEFAULT as DEFAULT_LOCK
 from vfio_ap_agent.samples import Samples
 from vfio_ap_agent.statedir import OursFile, StateDir
@@ -121,7 +122,8 @@ def _show_inventory(args: argparse.Namespace, view: HostView, ours: Ours, sample
     if args.output == "human":
         _picture(view, ours)
     else:
-        _document(args.output, status.build(view, HostPlan(), recorded(view, ours), samples))
+        keys = picture(view, samples, ())
+        _document(args.output, status.build(view, HostPlan(), recorded(view, ours), samples, keys))
 
 
 def _picture(view: HostView, ours: Ours) -> None:
@@ -132,10 +134,11 @@ def _picture(view: HostView, ours: Ours) -> None:
 def _show_outcome(
     args: argparse.Namespace, desired: Desired, outcome: Outcome, ours: Ours, samples: Samples, *, dry: bool
 ) -> None:
+    keys = picture(outcome.view, samples, desired.attested)
     if args.output != "human":
-        document = status.build(outcome.view, outcome.plan, outcome.reports, samples)
+        document = status.build(outcome.view, outcome.plan, outcome.reports, samples, keys)
         document["steps"] = [str(step) for step in (outcome.plan.steps if dry else outcome.done)]
-        document["problems"] = [str(problem) for problem in _problems(desired, outcome)]
+        document["problems"] = [str(problem) for problem in _problems(desired, outcome, keys)]
         _document(args.output, document)
         return
     print(render.steps(outcome.plan.steps if dry else outcome.done, done=not dry))
@@ -147,14 +150,14 @@ def _show_outcome(
         print()
         width = shutil.get_terminal_size((110, 40)).columns
         sys.stdout.write(grid.render(outcome.view, names=ours.legend(), width=width))
-    for problem in _problems(desired, outcome):
+    for problem in _problems(desired, outcome, keys):
         print(f"vfio-ap-agent: {render.refusal(problem)}", file=sys.stderr)
 
 
-def _problems(desired: Desired, outcome: Outcome) -> list[Refusal]:
+def _problems(desired: Desired, outcome: Outcome, keys: KeyPicture) -> list[Refusal]:
     """Return what no device's own line tells."""
     told = {report.note for report in outcome.reports}
-    found = [*desired.problems, *([outcome.problem] if outcome.problem else [])]
+    found = [*desired.problems, *keys.problems, *([outcome.problem] if outcome.problem else [])]
     return [problem for problem in dict.fromkeys(found) if problem not in told]
 
 

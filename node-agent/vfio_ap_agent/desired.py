@@ -3,7 +3,7 @@
 The text may have been edited by hand. A device that says nothing usable is refused by itself: what exists of it
 stays as it is, and the rest is done. Two things cannot be narrowed down like that: a device whose UUID cannot be
 read (then nothing is removed, since it might be any) and host-reserved queues that cannot be read (then nothing
-is changed at all, since a queue of theirs might leave the host).
+is changed at all, since a queue of theirs might leave the host). Attested keys that make no sense count nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from pydantic import ValidationError
 
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.host.wish import WantedMdev, Wish
-from vfio_ap_api.apnode import DesiredMdev, ReservedQueues
+from vfio_ap.matrix import Matrix
+from vfio_ap_api.apnode import AttestedKeys, DesiredMdev, ReservedQueues
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """Which queues are said to hold which master keys."""
+
+    queues: Matrix
+    patterns: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,8 @@ class Desired:
     wish: Wish = field(default_factory=Wish)
     granted: Mapping[str, str] = field(default_factory=dict)
     """Name of the matrix by UUID, of devices that a pod may get."""
+    attested: tuple[Attestation, ...] = ()
+    """Master keys by an administrator's word; no queue is in two of them."""
     problems: tuple[Refusal, ...] = ()
     """What the text says wrongly."""
 
@@ -51,7 +62,7 @@ def load(path: Path) -> Desired:
 def parse(spec: Mapping[str, Any]) -> Desired:
     """Return the wish of a spec."""
     problems: list[Refusal] = []
-    if unknown := sorted(set(spec) - {"mdevs", "hostReserved"}):
+    if unknown := sorted(set(spec) - {"mdevs", "hostReserved", "attestedKeys"}):
         problems.append(Refusal("SpecInvalid", "spec", f"has unknown fields: {', '.join(map(str, unknown))}"))
     reserved, closed = _reserved(spec.get("hostReserved"))
     mdevs: dict[str, WantedMdev] = {}
@@ -83,7 +94,9 @@ def parse(spec: Mapping[str, Any]) -> Desired:
             else:
                 incomplete = refusal
             continue
-        mdevs[wanted.uuid] = WantedMdev(wanted.uuid, wanted.matrix, matrix, wanted.adopt)
+        mdevs[wanted.uuid] = WantedMdev(
+            wanted.uuid, wanted.matrix, matrix, wanted.adopt, wanted.frozen, wanted.migratable
+        )
         if wanted.granted:
             granted[wanted.uuid] = wanted.matrix
     if closed is not None:
@@ -92,7 +105,10 @@ def parse(spec: Mapping[str, Any]) -> Desired:
         incomplete = closed
     problems += [incomplete] if incomplete is not None and incomplete not in problems else []
     wish = Wish(tuple(mdevs.values()), reserved, refused, names, incomplete)
-    return Desired(wish, {uuid: name for uuid, name in granted.items() if uuid in mdevs}, tuple(problems))
+    attested, doubts = _attested(spec.get("attestedKeys"))
+    problems += doubts
+    granted = {uuid: name for uuid, name in granted.items() if uuid in mdevs}
+    return Desired(wish, granted, attested, tuple(problems))
 
 
 def _reserved(items: object) -> tuple[tuple[Any, ...], Refusal | None]:
@@ -109,6 +125,29 @@ def _reserved(items: object) -> tuple[tuple[Any, ...], Refusal | None]:
         except (ValidationError, RefusedError) as error:
             return (), replace(_said(where, error), remedy=remedy)
     return tuple(found), None
+
+
+def _attested(items: object) -> tuple[tuple[Attestation, ...], list[Refusal]]:
+    """Return what can be believed; an entry that makes no sense, or repeats a queue, cannot."""
+    if items is None:
+        return (), []
+    if not isinstance(items, list):
+        return (), [Refusal("SpecInvalid", "spec.attestedKeys", "is not a list")]
+    found: list[Attestation] = []
+    problems = []
+    for index, item in enumerate(items):
+        where = f"spec.attestedKeys[{index}]"
+        try:
+            entry = AttestedKeys.model_validate(item)
+            queues = entry.matrix()
+            for other in found:
+                if common := queues.overlap(other.queues):
+                    text = "is attested twice"
+                    raise RefusedError(Refusal("SpecInvalid", str(common.first()), text, "name each queue once"))
+            found.append(Attestation(queues, entry.patterns))
+        except (ValidationError, RefusedError) as error:
+            problems.append(_said(where, error))
+    return tuple(found), problems
 
 
 def _said(where: str, error: ValidationError | RefusedError) -> Refusal:

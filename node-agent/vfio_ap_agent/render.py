@@ -20,6 +20,7 @@ from vfio_ap.host.wish import (
     Probe,
     Refilter,
     Remove,
+    SetMigratable,
     Step,
     Unbind,
 )
@@ -69,6 +70,8 @@ def _step(step: Step) -> str:
             return f"remove  {uuid}"
         case EditMask(file, text, _, release):
             return f"{file}  {text}  ({'leave the host' if release else 'back to the host'})"
+        case SetMigratable(uuid, value):
+            return f"write   {uuid}  migratable {int(value)}"
         case Override(apqn, driver):
             return f"write   {apqn}  driver_override {driver or 'cleared'}"
         case Unbind(apqn, driver):

@@ -49,6 +49,8 @@ class AdapterSample:
     serial: str = ""
     firmware: str = ""
     type: str = ""
+    modes: str = ""
+    """EP11 operation modes (C-15)."""
 
 
 class Samples:
@@ -84,7 +86,9 @@ class Samples:
         files = Files(host)
         cards = {apqn.adapter for apqn in chosen}
         reads = [f"{paths.queue(apqn)}/{name}" for apqn in chosen for name in ("mkvps", "op_modes")]
-        reads += [f"{paths.card(adapter)}/{name}" for adapter in cards for name in ("serialnr", "FW_version")]
+        reads += [
+            f"{paths.card(adapter)}/{name}" for adapter in cards for name in ("serialnr", "FW_version", "op_modes")
+        ]
         await files.fetch(Read(path) for path in reads)
         now = self._clock()
         for adapter in sorted(cards):
@@ -105,7 +109,7 @@ class Samples:
         if old is not None and (old.type != kind or (serial and old.serial and old.serial != serial)):
             self.queues = {apqn: sample for apqn, sample in self.queues.items() if apqn.adapter != adapter}
         if serial:
-            self.adapters[adapter] = AdapterSample(now, serial, firmware, kind)
+            self.adapters[adapter] = AdapterSample(now, serial, firmware, kind, _quiet(files, f"{path}/op_modes"))
 
     def _learn_queue(self, files: Files, apqn: Apqn, now: str) -> None:
         path = paths.queue(apqn)

@@ -7,7 +7,6 @@ once. Where every queue has keys of its own, sets are cut, the least used first,
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Collection, Iterable
 from importlib import metadata
@@ -18,6 +17,7 @@ from vfio_ap.host.view import GUEST_DRIVER, HOST_DRIVER, HostView
 from vfio_ap.host.wish import HostPlan
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn
+from vfio_ap_agent.keys import KeyPicture
 from vfio_ap_agent.samples import Samples
 from vfio_ap_api import apnode
 
@@ -34,17 +34,14 @@ def build(
     plan: HostPlan,
     reports: Iterable[MdevReport],
     samples: Samples,
+    keys: KeyPicture,
     *,
     offered: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the status document but for conditions, ``observedGeneration`` and the state's one word."""
     by_driver = view.by_driver()
-    uses, patterns = _keys(view, samples)
-    adapters = [
-        _adapter(view, by_driver, number, samples, uses.get(number, {})) for number in sorted(view.adapters)
-    ]
+    adapters = [_adapter(view, by_driver, number, samples, keys.uses(number)) for number in sorted(view.adapters)]
     mdevs = [_mdev(report, report.uuid in offered) for report in reports]
-    sets = [apnode.KeySet(name=name, patterns=keys) for name, keys in patterns.items()]
     kernel, release = view.kernel, plan.release
     status = apnode.APNodeStatus(
         agent_version=version(),
@@ -68,7 +65,7 @@ def build(
             at_least=release.at_least if release else 0,
         ),
         adapters=adapters,
-        key_sets=sets,
+        key_sets=list(keys.sets.values()),
         mdevs=mdevs,
         host_queues=_count(by_driver.get(HOST_DRIVER, {})),
         guest_queues=_count(by_driver.get(GUEST_DRIVER, {})),
@@ -112,27 +109,27 @@ def _adapter(
     by_driver: dict[str, dict[int, IdSet]],
     number: int,
     samples: Samples,
-    uses: dict[tuple[str, bool], tuple[int, str]],
+    keys: list[apnode.KeyUse],
 ) -> apnode.Adapter:
     adapter = view.adapters[number]
     sample = samples.adapters.get(number)
+    if sample is not None and sample.type != adapter.type:
+        sample = None
     guest = by_driver.get(GUEST_DRIVER, {}).get(number, IdSet())
     in_use = IdSet.from_ids(d for d in guest if view.queues[Apqn(number, d)].status == "in use")
     return apnode.Adapter(
         id=number,
         type=adapter.type,
         functions="" if adapter.functions is None else f"0x{adapter.functions:08X}",
-        serial=sample.serial if sample and sample.type == adapter.type else "",
+        serial=sample.serial if sample else "",
+        op_modes=sample.modes.split() if sample else [],
         state=adapter.state,
         host=str(by_driver.get(HOST_DRIVER, {}).get(number, "")),
         guest=str(guest),
         driverless=str(by_driver.get("", {}).get(number, "")),
         in_use=str(in_use),
         bound=str(_bound(view, number)),
-        keys=[
-            apnode.KeyUse(domains=str(IdSet(bits)), set=name, sampled=sampled)
-            for (name, _), (bits, sampled) in sorted(uses.items())
-        ],
+        keys=keys,
     )
 
 
@@ -143,33 +140,6 @@ def _bound(view: HostView, adapter: int) -> IdSet:
         for apqn, queue in view.queues.items()
         if queue.functions is not None and queue.functions & _BIND_STATE and apqn.adapter == adapter
     )
-
-
-def _keys(
-    view: HostView, samples: Samples
-) -> tuple[dict[int, dict[tuple[str, bool], tuple[int, str]]], dict[str, dict[str, str]]]:
-    """Return uses by adapter, and patterns by name of the set.
-
-    The time of a sample is told only where the queue left the host since: what the host can read is current, and
-    a time that advances by itself would be a write to the API server at rest.
-    """
-    uses: dict[int, dict[tuple[str, bool], tuple[int, str]]] = {}
-    patterns: dict[str, dict[str, str]] = {}
-    names: dict[int, str] = {}
-    for apqn, queue in view.queues.items():
-        sample = samples.queues.get(apqn)
-        if sample is None or not sample.keys:
-            continue
-        name = names.get(id(sample.keys))
-        if name is None:
-            text = repr(sorted(sample.keys.items()))
-            name = names[id(sample.keys)] = "k" + hashlib.sha256(text.encode()).hexdigest()[:10]
-            patterns[name] = sample.keys
-        current = queue.driver == HOST_DRIVER
-        row = uses.setdefault(apqn.adapter, {})
-        bits, oldest = row.get((name, current), (0, "" if current else sample.time))
-        row[name, current] = bits | 1 << apqn.domain, oldest if current else min(oldest, sample.time)
-    return uses, patterns
 
 
 def _mdev(report: MdevReport, offered: bool) -> apnode.MdevStatus:
@@ -185,6 +155,7 @@ def _mdev(report: MdevReport, offered: bool) -> apnode.MdevStatus:
         state=report.state,
         offered=offered,
         in_use=report.in_use,
+        migratable=report.migratable,
         reason=note.reason if note else "",
         message=str(note)[:1024] if note else "",
     )

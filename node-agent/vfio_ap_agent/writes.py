@@ -11,7 +11,7 @@ from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.host import failures as hosterrors
 from vfio_ap.host.ops import Failed, HostOps, Link, List, Read, Write, Written
 from vfio_ap.host.view import GUEST_DRIVER, HostView, MdevView
-from vfio_ap.host.wish import Assign, Configure, Create, EditMask, Override, Probe, Remove, Unbind
+from vfio_ap.host.wish import Assign, Configure, Create, EditMask, Override, Probe, Remove, SetMigratable, Unbind
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix, parse_matrix_file
 from vfio_ap_agent import paths
@@ -96,6 +96,17 @@ async def configure(host: HostOps, step: Configure) -> None:
     files = Files(host)
     await files.fetch([Read(path)])
     _expect(step.uuid, step.matrix, Matrix.from_ap_config(files.needed(path)))
+
+
+async def set_migratable(host: HostOps, step: SetMigratable) -> None:
+    """Switch and read back (L-1)."""
+    path = f"{paths.mdev(step.uuid)}/migratable"
+    await _store(host, path, f"{int(step.value)}\n", step.uuid, _CREATE_DEADLINE)
+    files = Files(host)
+    await files.fetch([Read(path)])
+    if (found := files.needed(path).strip()) != str(int(step.value)):
+        text = f"shows migratable {found} after {int(step.value)} was written"
+        raise RefusedError(Refusal("NotAsWritten", step.uuid, text))
 
 
 async def assign(host: HostOps, step: Assign) -> None:

@@ -273,3 +273,19 @@ def test_a_move_stays_what_it_was_asked_for_as(admin):
     with made(admin, migration("crds-move", vm="ledger")) as name:
         error = admin.refusal("patch", "-n", "default", name, "--type=merge", "-p", '{"spec":{"node":"lnx2"}}')
     assert "a move is what it was asked for as: make another APMigration" in error
+
+
+@pytest.mark.parametrize(
+    ("patterns", "words"),
+    [
+        ({"AES CUR": "0x0123456789abcdef"}, ""),
+        ({"WK CUR": "0x" + "a1" * 32}, ""),
+        ({"DES CUR": "0x0123456789abcdef"}, "a register is AES, APKA or ASYM with NEW, CUR or OLD (CCA)"),
+        ({"AES CUR": "0x123"}, "spec.attestedKeys[0].patterns"),
+        ({}, "should have at least 1 properties"),
+    ],
+)
+def test_attested_keys_are_patterns_of_known_registers(admin, patterns, words):
+    node = apnode("crds-attested", attestedKeys=[{"adapters": "5", "domains": "4", "patterns": patterns}])
+    said = admin.refused(node) if words else admin.create(node, "--dry-run=server")
+    assert (words or "created") in said

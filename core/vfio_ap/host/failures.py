@@ -13,6 +13,7 @@ from vfio_ap.errors import Refusal
 _MASKS = ("apmask", "aqmask")
 _ASSIGN = ("ap_config", "assign_adapter", "assign_domain")
 
+MIGRATABLE_BUSY = "MigratableBusy"
 _MEANING: dict[tuple[str, int], tuple[str, str, str]] = {}
 
 
@@ -87,6 +88,14 @@ _say(("create",), errno.EINVAL, "UuidRefused", "the kernel does not take it as a
 _say(("create",), errno.ENODEV, "DriverNotLoaded", "vfio_ap is being unloaded", "modprobe vfio_ap")
 _say(("create",), errno.ENOENT, "DriverNotLoaded", "vfio_ap is not loaded", "modprobe vfio_ap")
 _say(("remove",), errno.EAGAIN, "NotNow", "the mdev is half made or its parent is going away")
+
+_say(
+    ("migratable",),
+    errno.EBUSY,
+    MIGRATABLE_BUSY,
+    "a migration of its guest is running",
+    "it is tried again until the migration has ended",
+)
 
 _GENERAL: dict[int, tuple[str, str, str]] = {
     errno.EACCES: ("NotAllowed", "the file may not be opened so", "run the agent as root, privileged in a pod"),

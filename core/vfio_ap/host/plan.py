@@ -19,8 +19,21 @@ from vfio_ap.host.handover import Handover, by_masks, by_overrides, cannot_come
 from vfio_ap.host.inuse import refuse_change_in_use, unbound_under_guest
 from vfio_ap.host.occupancy import Occupancy
 from vfio_ap.host.release import Release, ReleaseProblem, plan_release
+from vfio_ap.host.stillness import Stillness, stillness
 from vfio_ap.host.view import GUEST_DRIVER, HostView
-from vfio_ap.host.wish import Adopt, Assign, Configure, Create, HostPlan, Ours, Refilter, Remove, Step, Wish
+from vfio_ap.host.wish import (
+    Adopt,
+    Assign,
+    Configure,
+    Create,
+    HostPlan,
+    Ours,
+    Refilter,
+    Remove,
+    SetMigratable,
+    Step,
+    Wish,
+)
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 
@@ -30,16 +43,18 @@ def plan_host(view: HostView, wish: Wish, ours: Ours, set_aside: Mapping[str, Re
 
     ``set_aside`` holds, by UUID, what has failed in this pass already: such devices are left as they are.
     """
-    refusals: dict[str, Refusal] = {**wish.refused, **(set_aside or {})}
+    failed = set_aside or {}
+    refusals: dict[str, Refusal] = {**wish.refused, **failed}
     if closed := _closed(view):
         every = {wanted.uuid: closed for wanted in wish.mdevs}
         leaving = {uuid: closed for uuid in ours.mdevs if uuid in view.mdevs}
         return HostPlan(refusals={**leaving, **every, **refusals})
     while True:
-        attempt = _Attempt(view, wish, ours, dict(refusals))
+        attempt = _Attempt(view, wish, ours, dict(refusals), stillness(view, wish))
         result = attempt.run()
         if attempt.refusals.keys() == refusals.keys():
-            return result
+            off, on = _switches(view, wish, ours, failed)
+            return replace(result, steps=(*off, *result.steps, *on))
         refusals = attempt.refusals
 
 
@@ -56,6 +71,25 @@ def _closed(view: HostView) -> Refusal | None:
     return None
 
 
+def _switches(
+    view: HostView, wish: Wish, ours: Ours, failed: Mapping[str, Refusal]
+) -> tuple[list[SetMigratable], list[SetMigratable]]:
+    """Return which devices' ``migratable`` is cleared, before anything else, and which is set, after it.
+
+    Freezing holds neither back: it is set within a move. It is set only on a device that holds what is wanted.
+    """
+    off, on = [], []
+    for wanted in wish.mdevs:
+        mdev = view.mdevs.get(wanted.uuid)
+        if mdev is None or mdev.migratable is None or wanted.uuid not in ours.mdevs or wanted.uuid in failed:
+            continue
+        if mdev.migratable and not wanted.migratable:
+            off.append(SetMigratable(wanted.uuid, False))
+        elif wanted.migratable and not mdev.migratable and mdev.matrix == wanted.matrix:
+            on.append(SetMigratable(wanted.uuid, True))
+    return off, on
+
+
 @dataclass(slots=True)
 class _Attempt:
     """One try at a plan with a given set of refusals; finds more of them, or the plan."""
@@ -64,6 +98,7 @@ class _Attempt:
     wish: Wish
     ours: Ours
     refusals: dict[str, Refusal]
+    still: Stillness
 
     def run(self) -> HostPlan:
         """Return the plan that holds if no refusal was added."""
@@ -91,7 +126,7 @@ class _Attempt:
             if mdev.matrix is None:
                 standing[uuid] = self.ours.mdevs.get(uuid) or Matrix()
                 self._refuse(uuid, Refusal("Leaving", uuid, "is being removed", f"waits for {mdev.user}"))
-            elif uuid in self.refusals or (wanted is None and uuid not in self.ours.mdevs):
+            elif uuid in self.refusals or (wanted.frozen if wanted else uuid not in self.ours.mdevs):
                 standing[uuid] = mdev.matrix
             elif wanted is None:
                 if self.wish.incomplete:
@@ -107,7 +142,13 @@ class _Attempt:
                     self._refuse(uuid, refusal)
                 else:
                     adopted.append(Adopt(uuid, mdev.matrix))
-        targets = {uuid: wanted.matrix for uuid, wanted in wants.items() if uuid not in self.refusals}
+        targets: dict[str, Matrix] = {}
+        for wanted in self.wish.mdevs:
+            there = self.view.mdevs.get(wanted.uuid)
+            if wanted.frozen and (there is None or there.matrix != wanted.matrix):
+                self._refuse(wanted.uuid, whynot.frozen(wanted.uuid))
+            elif not wanted.frozen and wanted.uuid not in self.refusals:
+                targets[wanted.uuid] = wanted.matrix
         return standing, dict(sorted(targets.items(), key=lambda t: t[0] not in self.view.mdevs)), adopted, removed
 
     def _check_targets(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> None:
@@ -117,6 +158,8 @@ class _Attempt:
             for reserved in self.wish.reserved:
                 if common := target.overlap(reserved):
                     refusal = whynot.reserved(common.first())
+            if refusal is None and (held := self.still.meets(target)):
+                refusal = whynot.held_still(*held)
             mdev = self.view.mdevs.get(uuid)
             if refusal is None and mdev is not None and mdev.matrix != target and mdev.in_use:
                 refusal = refuse_change_in_use(mdev, target, self.ours.mdevs.get(uuid))
@@ -133,10 +176,10 @@ class _Attempt:
         mine = other in self.ours.mdevs or any(wanted.uuid == other for wanted in self.wish.mdevs)
         return whynot.taken(apqn, other, foreign=not mine)
 
-    def _stays(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> list[Matrix]:
+    def _held(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> list[Matrix]:
         """Return what any device holds now or will hold."""
-        held = [self.view.mdevs[uuid].matrix or Matrix() for uuid in targets if uuid in self.view.mdevs]
-        return [*standing.values(), *targets.values(), *held]
+        now = [self.view.mdevs[uuid].matrix or Matrix() for uuid in targets if uuid in self.view.mdevs]
+        return [*standing.values(), *targets.values(), *now]
 
     def _overrides(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> Handover | None:
         """Return how single queues change hands; None where more is refused now."""
@@ -147,18 +190,21 @@ class _Attempt:
                 self._refuse(uuid, refusal)
         if len(self.refusals) > known:
             return None
-        return by_overrides(self.view, self.ours, targets.values(), self._stays(standing, targets))
+        stays = [*self._held(standing, targets), *self.still.queues]
+        return by_overrides(self.view, self.ours, targets.values(), stays)
 
     def _masks(self, standing: dict[str, Matrix], targets: dict[str, Matrix]) -> Handover | None:
         """Return how whole adapters and domains change hands; None where more is refused now."""
-        stays = self._stays(standing, targets)
+        stays = [*self._held(standing, targets), *self.still.queues]
         held = Matrix(*(IdSet(bits) for bits in _union(stays)))
         if any(mdev.leaving for mdev in self.view.mdevs.values()):
             held = Matrix(IdSet.every(), IdSet.every())  # what a leaving device holds cannot be read (V-35)
+        frozen = {wanted.uuid for wanted in self.wish.mdevs if wanted.frozen}
+        others = {uuid: matrix for uuid, matrix in standing.items() if uuid not in frozen}
         problem = ReleaseProblem(
             present=self.view.present,
-            wanted=stays,
-            reserved=self.wish.reserved,
+            wanted=[*self._held(others, targets), *self.still.released(self.view.masks)],
+            reserved=[*self.wish.reserved, *self.still.with_host(self.view.masks)],
             masks=self.view.masks,
             ours=self.ours.bits,
             held=held,
@@ -168,9 +214,13 @@ class _Attempt:
             return by_masks(self.view, found, targets.values())
         # A queue is impossible by itself or not at all, so each device can be tried alone.
         for uuid, target in targets.items():
-            alone = plan_release(replace(problem, present=Matrix(), wanted=[target]))
-            if isinstance(alone, Refusal):
-                self._refuse(uuid, alone)
+            alone = replace(problem, present=Matrix(), wanted=[target])
+            if isinstance(refusal := plan_release(alone), Refusal):
+                moves = isinstance(plan_release(replace(alone, reserved=self.wish.reserved)), Release)
+                self._refuse(uuid, whynot.cannot_pass(uuid) if moves else refusal)
+        if not targets.keys() & self.refusals.keys():
+            for uuid in targets:  # a device that stays as it is holds a reserved queue
+                self._refuse(uuid, found)
         return None
 
     def _check_guests(self, targets: dict[str, Matrix], handover: Handover) -> set[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vfio_ap.errors import Refusal
+from vfio_ap.host import whynot
 from vfio_ap.host.view import GUEST_DRIVER, HostView, MdevView
 from vfio_ap.host.wish import HostPlan, Ours, WantedMdev, Wish
 from vfio_ap.matrix import Apqn, Matrix
@@ -31,6 +32,7 @@ class MdevReport:
     guest: Matrix = Matrix()
     in_use: bool = False
     group: str = ""
+    migratable: bool | None = None
     note: Refusal | None = None
     """Why it is not Ready, or what is to know although it is."""
 
@@ -75,7 +77,8 @@ def _report(
     if mdev is None:
         return MdevReport(uuid, name, state, wanted, note=note)
     guest = mdev.guest or Matrix()
-    return MdevReport(uuid, name, state, mdev.matrix or Matrix(), guest, mdev.in_use, mdev.group, note)
+    held = mdev.matrix or Matrix()
+    return MdevReport(uuid, name, state, held, guest, mdev.in_use, mdev.group, mdev.migratable, note)
 
 
 def _judge(
@@ -83,7 +86,9 @@ def _judge(
 ) -> tuple[State, Refusal | None]:
     refusal = plan.refusals.get(uuid)
     if mdev is None or not known or mdev.matrix != target:
-        return ("Failed", refusal) if refusal else ("Pending", Refusal("Pending", uuid, "is not made yet"))
+        if refusal is None or refusal.reason == whynot.FROZEN:
+            return "Pending", refusal or Refusal("Pending", uuid, "is not made yet")
+        return "Failed", refusal
     if mdev.guest is None:
         return "Incomplete", Refusal("GuestMatrixUnknown", uuid, "what a guest would get cannot be read safely")
     if lacking := _lacking(view, mdev, target):
@@ -97,8 +102,9 @@ def _judge(
     if extra := target.domains - here.domains:
         absent.append(f"domains {extra}")
     if absent:
-        return "Ready", Refusal("OverProvisioned", uuid, f"{' and '.join(absent)} are not on this host yet")
-    return "Ready", None
+        over = Refusal("OverProvisioned", uuid, f"{' and '.join(absent)} are not on this host yet")
+        return "Ready", refusal or over
+    return "Ready", refusal
 
 
 def _lacking(view: HostView, mdev: MdevView, target: Matrix) -> Refusal | None:

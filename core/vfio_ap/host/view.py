@@ -118,6 +118,8 @@ class MdevView:
     """Processes that have the group open; None when the host's processes cannot be seen."""
     queues_in_use: tuple[Apqn, ...] = ()
     """Its queues that a running guest has."""
+    migratable: bool | None = None
+    """Its attribute of that name; None where the kernel has none (L-0)."""
     leaving: bool = False
     """A write to its ``remove`` waits for a guest: attributes are gone, UUID and queues are taken (V-35)."""
 

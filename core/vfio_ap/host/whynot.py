@@ -7,6 +7,26 @@ from vfio_ap.host.view import PAGE_QUEUES, HostView, MdevView
 from vfio_ap.host.wish import WantedMdev
 from vfio_ap.matrix import Apqn, Matrix
 
+FROZEN = "Frozen"
+"""Reason of everything that waits for the end of a move."""
+
+
+def frozen(uuid: str) -> Refusal:
+    """Say why a device is left as it is."""
+    return Refusal(FROZEN, uuid, "is left as it is while a move is in flight", "it is done after the move")
+
+
+def held_still(apqn: Apqn, uuid: str) -> Refusal:
+    """Say why a queue does not change hands."""
+    text = f"is left where it is: a move of {uuid} is in flight"
+    return Refusal(FROZEN, str(apqn), text, "it is done after the move")
+
+
+def cannot_pass(uuid: str) -> Refusal:
+    """Say why the queues of a device cannot leave the host now, although they could without a move."""
+    text = "its queues cannot leave the host now: one that a move in flight holds still would leave along"
+    return Refusal(FROZEN, uuid, text, "it is done after the move")
+
 
 def unreadable(mdev: MdevView) -> Refusal:
     """Say that what a device holds is unknown, and so is what is free."""

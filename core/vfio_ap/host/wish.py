@@ -23,6 +23,10 @@ class WantedMdev:
     matrix: Matrix
     adopt: bool = False
     """Take an equal device over that somebody else made."""
+    frozen: bool = False
+    """A move is in flight: the device and the mask bits of its queues are left as they are."""
+    migratable: bool = False
+    """Whether its attribute ``migratable`` is set, where the kernel has one (L-1); frozen or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,17 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMigratable:
+    """Let the kernel migrate a device, or not: the first version of its migration code has a switch (L-1)."""
+
+    uuid: str
+    value: bool
+
+    def __str__(self) -> str:
+        return f"write {self.uuid}/migratable {int(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Override:
     """Write which driver alone may have a queue; empty lets the masks decide again (K-14, K-17)."""
 
@@ -177,7 +192,9 @@ class Probe:
         return f"probe {self.apqn}"
 
 
-Step: TypeAlias = Adopt | Remove | EditMask | Override | Unbind | Probe | Create | Configure | Refilter | Assign
+Step: TypeAlias = (
+    Adopt | Remove | EditMask | Override | Unbind | Probe | Create | Configure | Refilter | Assign | SetMigratable
+)
 
 
 def gives_back(step: Step) -> bool:

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.host.failures import MIGRATABLE_BUSY
 from vfio_ap.host.report import MdevReport
-from vfio_ap.host.view import HostView
+from vfio_ap.host.view import HOST_DRIVER, HostView
 from vfio_ap.host.wish import HostPlan
-from vfio_ap.matrix import Matrix
+from vfio_ap.matrix import Apqn, Matrix
 from vfio_ap_agent import status
 from vfio_ap_agent.apply import Applier, Outcome
 from vfio_ap_agent.cluster.announce import Announcer, Said, found_changed
@@ -23,6 +24,7 @@ from vfio_ap_agent.cluster.conditions import Facts, conditions, state
 from vfio_ap_agent.cluster.health import Health
 from vfio_ap_agent.desired import Desired, parse
 from vfio_ap_agent.host.client import LanedHost, Stuck
+from vfio_ap_agent.keys import picture
 from vfio_ap_agent.samples import Samples
 from vfio_ap_agent.statedir import StateDir
 from vfio_ap_agent.triggers import Triggers
@@ -83,6 +85,8 @@ class NodeAgent:
         """The host at the end of the last pass."""
         self._status: dict[str, Any] = {}
         self._sampled = -_SAMPLE_EVERY
+        self._generation = 0
+        """Of the wish that the pass is about."""
 
     # -- what is learnt from the API server
 
@@ -134,8 +138,10 @@ class NodeAgent:
                 stopping.cancel()
 
     async def turn(self) -> bool:
-        """Do one pass and return whether the host was read; never raises for what host, disk or API server do."""
+        """Do one pass and return whether the next has time; never raises for what host, disk or API server do."""
         desired = self.desired
+        # What is said is said of this wish: one that came meanwhile has not been looked at.
+        self._generation = int(((self._apnode or {}).get("metadata") or {}).get("generation", 0))
         try:
             outcome = await self._pass(desired)
         except RefusedError as error:
@@ -149,7 +155,7 @@ class NodeAgent:
             await self._tell(desired, outcome)
             self._last = outcome.view
             self._health.turn(read=True)
-            return True
+            return not any(refusal.reason == MIGRATABLE_BUSY for _, refusal in outcome.failures)
         self._health.turn(read=False)
         return False
 
@@ -166,6 +172,8 @@ class NodeAgent:
         if loop.time() - self._sampled >= _SAMPLE_EVERY:
             self._sampled = loop.time()
             await self._sample(outcome.view)
+        elif back := _came_back(self._last, outcome.view):
+            await self._sample(outcome.view, back)
         if self._apnode is None and self._synced:
             await self._outlet.create_node()
         return outcome
@@ -177,9 +185,9 @@ class NodeAgent:
             self._sampled = asyncio.get_running_loop().time()
             await self._sample(view)
 
-    async def _sample(self, view: HostView) -> None:
+    async def _sample(self, view: HostView, apqns: list[Apqn] | None = None) -> None:
         try:
-            await self._samples.take(self._host, view)
+            await self._samples.take(self._host, view, apqns)
         except (RefusedError, TimeoutError, OSError) as error:
             _LOG.warning("keys and serial numbers were not sampled: %s", error)
 
@@ -188,6 +196,8 @@ class NodeAgent:
     async def _tell(self, desired: Desired | None, outcome: Outcome) -> None:
         problems = list(desired.problems if desired else ())
         problems += [outcome.problem] if outcome.problem else []
+        keys = picture(outcome.view, self._samples, desired.attested if desired else ())
+        problems += keys.problems
         granted = desired.granted if desired else {}
         offered = await self._outlet.grant(granted, outcome.reports)
         stuck = self._host.left_behind
@@ -198,7 +208,9 @@ class NodeAgent:
             stuck=_not_responding(stuck[0]) if stuck else None,
             wished=desired is not None,
         )
-        self._status = status.build(outcome.view, outcome.plan, outcome.reports, self._samples, offered=offered)
+        self._status = status.build(
+            outcome.view, outcome.plan, outcome.reports, self._samples, keys, offered=offered
+        )
         self._publish(facts)
         names = {mdev.uuid: mdev.name for mdev in desired.wish.mdevs} if desired else {}
         self._outlet.say(self._announcer.of(outcome, names, (*problems, *self._state_dir.problems)))
@@ -217,11 +229,20 @@ class NodeAgent:
     def _publish(self, facts: Facts) -> None:
         if self._apnode is None:
             return
-        generation = int((self._apnode.get("metadata") or {}).get("generation", 0))
-        document = {**self._status, "observedGeneration": generation}
+        document = {**self._status, "observedGeneration": self._generation}
         document["summary"] = {**self._status.get("summary", {}), "state": state(facts)}
-        document["conditions"] = conditions(facts, generation)
+        document["conditions"] = conditions(facts, self._generation)
         self._outlet.publish(document)
+
+
+def _came_back(old: HostView | None, new: HostView) -> list[Apqn]:
+    """Return queues that the host's driver has again, whose keys can be read anew."""
+    queues = old.queues if old else {}
+    return [
+        apqn
+        for apqn, queue in new.queues.items()
+        if queue.driver == HOST_DRIVER and apqn in queues and queues[apqn].driver != HOST_DRIVER
+    ]
 
 
 def _not_responding(stuck: Stuck | None) -> Refusal:

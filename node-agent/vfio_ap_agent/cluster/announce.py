@@ -9,7 +9,7 @@ from typing import Literal
 from vfio_ap.errors import Refusal
 from vfio_ap.host.diff import changes
 from vfio_ap.host.view import HostView
-from vfio_ap.host.wish import Adopt, Assign, Configure, Create, EditMask, Ours, Remove
+from vfio_ap.host.wish import Adopt, Assign, Configure, Create, EditMask, Ours, Remove, SetMigratable
 from vfio_ap_agent.apply import Outcome
 
 
@@ -67,6 +67,8 @@ def _done(step: object, names: Mapping[str, str]) -> Said | None:
             return Said("Normal", "MdevConfigured", f"mdev {uuid} holds {matrix}")
         case Assign(uuid, file, number):
             return Said("Normal", "MdevConfigured", f"mdev {uuid}: {file} {number}")
+        case SetMigratable(uuid, value):
+            return Said("Normal", "MigratableSet", f"mdev {uuid}: migratable {int(value)}")
         case Remove(uuid):
             return Said("Normal", "MdevRemoved", f"removed mdev {uuid}")
         case Adopt(uuid, matrix):

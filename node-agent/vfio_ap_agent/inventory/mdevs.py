@@ -43,6 +43,7 @@ class Mdevs:
         for uuid in self.live:
             yield List(f"{paths.mdev(uuid)}/vfio-dev")
             yield Read(f"{paths.mdev(uuid)}/ap_config")
+            yield Read(f"{paths.mdev(uuid)}/migratable")
 
     def learn_members(self) -> None:
         """Take in which attributes the devices have. Raises Changed when one went meanwhile."""
@@ -96,7 +97,8 @@ class Mdevs:
                 continue
             matrix, guest = self._matrices(uuid, bus, queues)
             used = tuple(q for q in matrix if (s := queues.get(q)) and s.status == "in use") if matrix else ()
-            views[uuid] = MdevView(uuid, matrix, guest, group, holders, used)
+            migratable = self._migratable(f"{path}/migratable")
+            views[uuid] = MdevView(uuid, matrix, guest, group, holders, used, migratable)
         return views
 
     def _matrices(
@@ -114,6 +116,12 @@ class Mdevs:
             return None, None
         adapters, domains = parse_matrix_file(self._files.needed(f"{path}/guest_matrix"))
         return matrix, Matrix(adapters, domains, matrix.control_domains & bus.present.control_domains)
+
+    def _migratable(self, path: str) -> bool | None:
+        text = self._files.text(path)
+        if text is not None and text.strip() not in ("0", "1"):
+            raise nonsense(path, text)
+        return None if text is None else text.strip() == "1"
 
     def _control(self, path: str) -> IdSet:
         lines = self._files.needed(path).split()

@@ -7,6 +7,7 @@ import pytest
 
 from vfio_ap.host.kernellog import meaning
 from vfio_ap.host.ops import Read
+from vfio_ap.matrix import Apqn
 from vfio_ap_agent import paths
 from vfio_ap_agent.cluster.agent import NodeAgent
 from vfio_ap_agent.cluster.health import Health
@@ -163,6 +164,33 @@ async def test_a_foreign_change_is_said_before_it_is_repaired(node):
     await node.agent.turn()
     assert [file for file, _ in order] == ["ap_config"]
     assert "ForeignChange" in order[0][1]
+
+
+async def test_a_wish_that_comes_during_a_pass_is_not_said_to_be_observed_by_it(node):
+    node.wish(item(), generation=1)
+    await node.agent.turn()
+
+    def freeze(op):
+        node.wish(item(domains="4,6", frozen=True), generation=3)
+
+    node.wish(item(domains="4,6"), generation=2)
+    node.witness.before = freeze
+    await node.agent.turn()
+    assert node.status["observedGeneration"] == 2
+    await node.agent.turn()
+    assert node.status["observedGeneration"] == 3
+
+
+async def test_keys_are_read_anew_when_a_queue_comes_back(node):
+    node.wish(item())
+    await node.agent.turn()
+    old = node.samples.queues[Apqn(5, 4)].keys
+    node.control.set_key(5, "other")
+    await node.agent.turn()
+    assert node.samples.queues[Apqn(5, 4)].keys == old
+    node.wish(generation=2)
+    await node.agent.turn()
+    assert node.samples.queues[Apqn(5, 4)].keys != old
 
 
 async def test_a_foreign_device_is_said_once(node):
