@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.host.diff import HostChange, tampered
 from vfio_ap.host.handover import Preference, settle
 from vfio_ap.host.ops import HostOps
 from vfio_ap.host.plan import plan_host
@@ -52,6 +53,7 @@ _TRIES = 2
 
 _ROUNDS = 20
 Look = Callable[[HostView], Awaitable[None]]
+Notice = Callable[[HostChange], None]
 _RESTLESS = Refusal(
     "HostRestless", "host", "somebody else keeps changing what is being changed", "it is tried again later"
 )
@@ -98,6 +100,9 @@ class Applier:
         self._probed: set[Probe] = set()
         self._refiltered: set[Refilter] = set()
         """Both are tried once, and again when the host shows something new."""
+        self._notice: Notice | None = None
+        self._noticed: list[HostChange] = []
+        """What others changed about our devices and was told; the same is told once while it lasts."""
         self._turn = asyncio.Lock()
 
     @property
@@ -114,16 +119,23 @@ class Applier:
         return Outcome(view, plan, report(view, wish, ours, plan))
 
     async def apply(
-        self, wish: Wish, known: Mapping[str, Matrix | None] | None = None, *, before: Look | None = None
+        self,
+        wish: Wish,
+        known: Mapping[str, Matrix | None] | None = None,
+        *,
+        before: Look | None = None,
+        notice: Notice | None = None,
     ) -> Outcome:
         """Bring the host to the wish.
 
-        ``before`` sees the host as it was found, before anything is changed.
+        ``before`` sees the host as it was found, before anything is changed. ``notice`` is told what others
+        changed about our devices, whenever it is found, and before it is repaired.
         ``known`` are devices that were ours by another record (an APNode's status) if ours was lost. Raises
         RefusedError when the host cannot be read whole or ours cannot be written down, and TimeoutError and
         ConnectionError as ``HostOps.run``; then nothing further was written.
         """
         async with self._turn:
+            self._notice = notice
             return await self._apply(wish, known or {}, before)
 
     async def _apply(self, wish: Wish, known: Mapping[str, Matrix | None], before: Look | None) -> Outcome:
@@ -157,6 +169,7 @@ class Applier:
         """Read the host, put the books in order, and plan."""
         view = await read_host(self._host, self.ours.mdevs)
         self._ours.put(self._actual_ours(view, wish, known), view.boot)
+        self._tell(tampered(view, wish, self.ours))
         self._probed = {probe for probe in self._probed if (q := view.queues.get(probe.apqn)) and not q.driver}
         view = settle(view, self.ours, self._prefer)
         plan = plan_host(view, wish, self.ours, aside)
@@ -168,6 +181,14 @@ class Applier:
         if old is not None:
             fresh.tries, fresh.keep_bits, fresh.done, fresh.failures = old.tries, keep, old.done, old.failures
         return fresh
+
+    def _tell(self, found: list[HostChange]) -> None:
+        for change in found:
+            if change not in self._noticed:
+                _LOG.warning("mdev %s (not by this agent)", change)
+                if self._notice is not None:
+                    self._notice(change)
+        self._noticed = found
 
     def _actual_ours(self, view: HostView, wish: Wish, known: Mapping[str, Matrix | None]) -> Ours:
         """Return our books without what is no longer true, and with what the kernel shows to be done."""

@@ -21,7 +21,7 @@ import yaml
 
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.host import grid
-from vfio_ap.host.diff import changes
+from vfio_ap.host.diff import HostChange, changes
 from vfio_ap.host.handover import settle
 from vfio_ap.host.report import recorded
 from vfio_ap.host.view import HostView
@@ -39,6 +39,7 @@ from vfio_ap_agent.lock import DEFAULT as DEFAULT_LOCK
 from vfio_ap_agent.samples import Samples
 from vfio_ap_agent.statedir import OursFile, StateDir
 from vfio_ap_agent.triggers import Triggers
+from vfio_ap_agent.vigil import keep_vigil
 
 OK, REFUSED, USAGE, NO_HOST = 0, 1, 2, 3
 _PERIOD = 60.0
@@ -96,7 +97,9 @@ async def _command(args: argparse.Namespace, desired: Desired) -> int:
             return OK
         applier = Applier(host, ours, samples, lock_of(args), args.queue_control)
         dry = args.command == "plan" or args.dry_run
-        outcome = await (applier.inspect(desired.wish) if dry else applier.apply(desired.wish))
+        outcome = await (
+            applier.inspect(desired.wish) if dry else applier.apply(desired.wish, notice=_say_foreign)
+        )
         _show_outcome(args, desired, outcome, applier.ours, samples, dry=dry)
         undefined = [] if dry else _define(args, Definitions(state), outcome, applier.ours)
         refused = bool(outcome.plan.refusals) or outcome.problem is not None or bool(desired.problems)
@@ -104,6 +107,10 @@ async def _command(args: argparse.Namespace, desired: Desired) -> int:
         return REFUSED if refused or unready or undefined else OK
     finally:
         await host.close()
+
+
+def _say_foreign(change: HostChange) -> None:
+    print(f"vfio-ap-agent: mdev {change} (not by this agent)", file=sys.stderr)
 
 
 def _define(args: argparse.Namespace, definitions: Definitions, outcome: Outcome, ours: Ours) -> list[Refusal]:
@@ -183,6 +190,7 @@ async def _watch(args: argparse.Namespace, host: LanedHost, ours: Ours) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(triggers.follow(uevents(args.sysfs)))
         group.create_task(log_lines())
+        group.create_task(keep_vigil(host, lambda: view, lambda: triggers.pull("vigil")))
         while True:
             await triggers.wait()
             with contextlib.suppress(RefusedError, TimeoutError, ConnectionError):

@@ -19,7 +19,9 @@ from pydantic import ValidationError
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.host.wish import WantedMdev, Wish
 from vfio_ap.matrix import Matrix
-from vfio_ap_api.apnode import AttestedKeys, DesiredMdev, ReservedQueues
+from vfio_ap_api.apnode import APNodeSpec, AttestedKeys, DesiredMdev, ReservedQueues
+
+_FIELDS = {field.alias or name for name, field in APNodeSpec.model_fields.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def load(path: Path) -> Desired:
 def parse(spec: Mapping[str, Any]) -> Desired:
     """Return the wish of a spec."""
     problems: list[Refusal] = []
-    if unknown := sorted(set(spec) - {"mdevs", "hostReserved", "attestedKeys"}):
+    if unknown := sorted(set(spec) - _FIELDS):
         problems.append(Refusal("SpecInvalid", "spec", f"has unknown fields: {', '.join(map(str, unknown))}"))
     reserved, closed = _reserved(spec.get("hostReserved"))
     mdevs: dict[str, WantedMdev] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vfio_ap.host.view import HostView
+from vfio_ap.host.wish import Ours, Wish
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 
@@ -14,7 +15,8 @@ class HostChange:
     """One thing that is different."""
 
     kind: str
-    """``MdevMade``, ``MdevRemoved``, ``MdevChanged``, ``MdevUse``, ``Masks``, ``Adapter`` or ``Queues``."""
+    """``MdevMade``, ``MdevRemoved``, ``MdevChanged`` (what it holds), ``MdevFiltered`` (what a guest gets of it),
+    ``MdevUse``, ``Masks``, ``Adapter`` or ``Queues``."""
     subject: str
     text: str
 
@@ -25,6 +27,35 @@ class HostChange:
 def changes(old: HostView, new: HostView) -> list[HostChange]:
     """Return what is different in the newer reading."""
     return [*_mdevs(old, new), *_masks(old, new), *_adapters(old, new), *_queues(old, new)]
+
+
+def tampered(view: HostView, wish: Wish, ours: Ours) -> list[HostChange]:
+    """Return which devices of ours hold something else than we last gave them.
+
+    Without ``ap_config`` a configuration takes several writes; what lies between the old one and the wanted one
+    may be our own, from a life that ended at one of them.
+    """
+    wanted = {mdev.uuid: mdev.matrix for mdev in wish.mdevs}
+    found = []
+    for uuid, told in ours.mdevs.items():
+        mdev = view.mdevs.get(uuid)
+        if mdev is None or told is None or mdev.matrix in (None, told):
+            continue
+        if view.kernel.ap_config or not _between(mdev.matrix or Matrix(), told, wanted.get(uuid, told)):
+            text = f"holds {_holds(mdev.matrix)}, was given {_holds(told)}"
+            found.append(HostChange("MdevChanged", uuid, text))
+    return found
+
+
+def _between(found: Matrix, one: Matrix, other: Matrix) -> bool:
+    def within(ids: IdSet, first: IdSet, second: IdSet) -> bool:
+        return first & second <= ids and ids <= first | second
+
+    return (
+        within(found.adapters, one.adapters, other.adapters)
+        and within(found.domains, one.domains, other.domains)
+        and within(found.control_domains, one.control_domains, other.control_domains)
+    )
 
 
 def _holds(matrix: Matrix | None) -> str:
@@ -47,7 +78,7 @@ def _mdevs(old: HostView, new: HostView) -> list[HostChange]:
                 found.append(HostChange("MdevChanged", uuid, text))
             if before.guest != after.guest:
                 text = f"gives guests {_holds(after.guest)}, gave {_holds(before.guest)}"
-                found.append(HostChange("MdevChanged", uuid, text))
+                found.append(HostChange("MdevFiltered", uuid, text))
             if before.in_use != after.in_use:
                 text = f"is in use by {after.user}" if after.in_use else "is not in use any more"
                 found.append(HostChange("MdevUse", uuid, text))

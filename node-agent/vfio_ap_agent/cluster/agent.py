@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from vfio_ap.errors import Refusal, RefusedError
+from vfio_ap.host.diff import HostChange
 from vfio_ap.host.failures import MIGRATABLE_BUSY
 from vfio_ap.host.report import MdevReport
 from vfio_ap.host.view import HOST_DRIVER, HostView
@@ -19,7 +20,7 @@ from vfio_ap.host.wish import HostPlan
 from vfio_ap.matrix import Apqn, Matrix
 from vfio_ap_agent import status
 from vfio_ap_agent.apply import Applier, Outcome
-from vfio_ap_agent.cluster.announce import Announcer, Said, found_changed
+from vfio_ap_agent.cluster.announce import Announcer, Said, device_changed, found_changed
 from vfio_ap_agent.cluster.conditions import Facts, conditions, state
 from vfio_ap_agent.cluster.health import Health
 from vfio_ap_agent.desired import Desired, parse
@@ -87,6 +88,7 @@ class NodeAgent:
         self._sampled = -_SAMPLE_EVERY
         self._generation = 0
         """Of the wish that the pass is about."""
+        self._busy = False
 
     # -- what is learnt from the API server
 
@@ -114,8 +116,8 @@ class NodeAgent:
 
     @property
     def last(self) -> HostView | None:
-        """The host at the end of the last pass, None before the first."""
-        return self._last
+        """The host at the end of the last pass; None before the first and while one is on."""
+        return None if self._busy else self._last
 
     @property
     def desired(self) -> Desired | None:
@@ -139,6 +141,13 @@ class NodeAgent:
 
     async def turn(self) -> bool:
         """Do one pass and return whether the next has time; never raises for what host, disk or API server do."""
+        self._busy = True
+        try:
+            return await self._turn()
+        finally:
+            self._busy = False
+
+    async def _turn(self) -> bool:
         desired = self.desired
         # What is said is said of this wish: one that came meanwhile has not been looked at.
         self._generation = int(((self._apnode or {}).get("metadata") or {}).get("generation", 0))
@@ -167,7 +176,13 @@ class NodeAgent:
             plan = HostPlan(release=outcome.plan.release)
             outcome = Outcome(outcome.view, plan, outcome.reports)
         else:
-            outcome = await self._applier.apply(desired.wish, self._known, before=self._look)
+            moving = {mdev.uuid for mdev in desired.wish.mdevs if mdev.frozen}
+
+            def notice(change: HostChange) -> None:
+                said = device_changed(change, mine=True, moving=change.subject in moving)
+                self._outlet.say([said])
+
+            outcome = await self._applier.apply(desired.wish, self._known, before=self._look, notice=notice)
             self._known = {}  # written down by now; later the same UUID may be somebody else's
         if loop.time() - self._sampled >= _SAMPLE_EVERY:
             self._sampled = loop.time()

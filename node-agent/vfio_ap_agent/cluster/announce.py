@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vfio_ap.errors import Refusal
-from vfio_ap.host.diff import changes
+from vfio_ap.host.diff import HostChange, changes
 from vfio_ap.host.view import HostView
 from vfio_ap.host.wish import Adopt, Assign, Configure, Create, EditMask, Ours, Remove, SetMigratable
 from vfio_ap_agent.apply import Outcome
@@ -28,16 +28,23 @@ def found_changed(old: HostView | None, new: HostView, ours: Ours) -> list[Said]
         return []
     said = []
     for change in changes(old, new):
-        if change.kind in ("MdevMade", "MdevRemoved", "MdevChanged"):
-            mine = change.subject in ours.mdevs
-            reason = "ForeignChange" if mine else "ForeignMdev"
-            text = f"mdev {change} (not by this agent)"
-            said.append(Said("Warning" if mine else "Normal", reason, text))
+        mine = change.subject in ours.mdevs
+        if change.kind == "MdevChanged" and ours.mdevs.get(change.subject) is not None:
+            continue  # whoever applies tells it, whenever it is found
+        if change.kind in ("MdevMade", "MdevRemoved", "MdevChanged", "MdevFiltered"):
+            said.append(device_changed(change, mine=mine))
         elif change.kind == "Masks":
             said.append(Said("Warning", "ForeignMaskEdit", f"{change} (not by this agent)"))
         elif change.kind == "Adapter":
             said.append(Said("Normal", "AdapterChanged", str(change)))
     return said
+
+
+def device_changed(change: HostChange, *, mine: bool, moving: bool = False) -> Said:
+    """Return the Event for a device that somebody else changed; in a move that is the kernel's business (L-11)."""
+    reason = "ChangedInMove" if moving else "ForeignChange" if mine else "ForeignMdev"
+    text = f"mdev {change} (not by this agent)"
+    return Said("Warning" if mine and not moving else "Normal", reason, text)
 
 
 class Announcer:

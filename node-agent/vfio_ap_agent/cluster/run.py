@@ -20,12 +20,12 @@ from vfio_ap_agent.cluster.health import Health, serve
 from vfio_ap_agent.cluster.logs import OneLine
 from vfio_ap_agent.cluster.outlet import ClusterOutlet
 from vfio_ap_agent.cluster.publish import APNODES, Publisher
-from vfio_ap_agent.cluster.use import watch_use
 from vfio_ap_agent.host.client import open_host
 from vfio_ap_agent.host.events import kernel_log, uevents
 from vfio_ap_agent.samples import Samples
 from vfio_ap_agent.statedir import OursFile, StateDir
 from vfio_ap_agent.triggers import Triggers
+from vfio_ap_agent.vigil import keep_vigil
 from vfio_ap_kube.client import Client
 from vfio_ap_kube.credentials import CredentialsError, load
 from vfio_ap_kube.lease import Heartbeat
@@ -78,7 +78,7 @@ async def _serve(args: argparse.Namespace, lock: Path | None) -> int:
             _spawn(_kernel_log(args.sysfs, outlet, triggers)),
             _spawn(outlet.serve_kubelet()),
             _spawn(_kubelet_news(outlet, triggers)),
-            _spawn(watch_use(host, lambda: agent.last, lambda: triggers.pull("use"))),
+            _spawn(keep_vigil(host, lambda: agent.last, lambda: triggers.pull("vigil"))),
         ]
         loop_task = _spawn(agent.run(stop))
         try:

@@ -12,12 +12,12 @@ from vfio_ap_agent import paths
 from vfio_ap_agent.cluster.agent import NodeAgent
 from vfio_ap_agent.cluster.health import Health
 from vfio_ap_agent.cluster.publish import Publisher
-from vfio_ap_agent.cluster.use import use_differs
 from vfio_ap_agent.host.client import Stuck
 from vfio_ap_agent.triggers import Triggers
+from vfio_ap_agent.vigil import config_differs, keep_vigil, use_differs
 from vfio_ap_kube.client import ApiError
 
-from .support import FOREIGN, A, B, Node
+from .support import FOREIGN, A, B, Node, matrix
 
 
 class Outlet:
@@ -342,6 +342,98 @@ async def test_a_guest_that_comes_or_goes_is_noticed_without_an_event(node):
     assert await use_differs(node.witness, node.agent.last)
     node.witness.run = gone
     assert await use_differs(node.witness, node.agent.last)
+
+
+@pytest.mark.parametrize("profile", ["K7.1", "K6.1"])
+async def test_what_others_do_to_devices_is_noticed_without_an_event(tmp_path, profile):
+    node = Cluster(tmp_path, profile=profile)
+    node.wish(item(domains="4,6"))
+
+    async def noticed():
+        found = await config_differs(node.witness, node.agent.last)
+        await node.agent.turn()
+        assert not await config_differs(node.witness, node.agent.last)
+        return found
+
+    await node.agent.turn()
+    assert not await noticed()
+    node.kernel.write(f"{paths.mdev(A)}/unassign_domain", "4")
+    assert await noticed()
+    node.foreign()
+    assert await noticed()
+    node.kernel.write(f"{paths.mdev(A)}/remove", "1")
+    assert await noticed()
+    node.witness.run = gone
+    assert await config_differs(node.witness, node.agent.last)
+
+
+async def test_a_foreign_change_is_said_and_repaired_within_a_second_of_a_loop_at_rest(node):
+    """By the loop's own clock: what counts is what it waits for."""
+    node.wish(item(domains="4,6"))
+    stop, said = asyncio.Event(), asyncio.Event()
+    say, node.outlet.say = node.outlet.say, lambda items: (say(items), said.set())
+    tasks = [
+        asyncio.ensure_future(node.agent.run(stop)),
+        asyncio.ensure_future(
+            keep_vigil(node.witness, lambda: node.agent.last, lambda: node.triggers.pull("vigil"))
+        ),
+    ]
+    async with asyncio.timeout(10):
+        while not node.outlet.published:
+            await asyncio.sleep(0.01)
+        said.clear()
+        node.reasons()
+        began = asyncio.get_running_loop().time()
+        node.kernel.write(f"{paths.mdev(A)}/unassign_domain", "4")
+        await said.wait()
+        took = asyncio.get_running_loop().time() - began
+    assert node.reasons()[0] == "ForeignChange"
+    assert took < 1
+    stop.set()
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_foreign_change_in_the_midst_of_a_pass_is_said_before_it_is_repaired(node):
+    node.wish(item())
+    await node.agent.turn()
+    node.reasons()
+    order = []
+
+    def meddle(op):
+        order.append((op.path.rpartition("/")[2], node.reasons()))
+        if op.path.endswith("create"):
+            node.kernel.write(f"{paths.mdev(A)}/unassign_domain", "4")
+
+    node.witness.before = meddle
+    node.wish(item(), item(B, "6", "6"), generation=2)
+    await node.agent.turn()
+    assert [file for file, _ in order] == ["aqmask", "create", "ap_config", "ap_config"]
+    assert "ForeignChange" in order[-1][1]
+
+
+async def test_what_the_kernel_changes_in_a_move_is_no_foreign_change(node):
+    node.wish(item(domains="4,6"))
+    await node.agent.turn()
+    node.reasons()
+    node.wish(item(domains="4,6", frozen=True), generation=2)
+    node.kernel.write(f"{paths.mdev(A)}/unassign_domain", "4")
+    await node.agent.turn()
+    assert "ChangedInMove" in node.reasons()
+    assert node.config(A) == matrix("5", "6")
+
+
+async def test_a_change_made_while_the_agent_was_down_is_said_before_it_is_repaired(node):
+    node.wish(item())
+    await node.agent.turn()
+    node.begin()
+    node.reasons()
+    node.kernel.write(f"{paths.mdev(A)}/unassign_domain", "4")
+    order = []
+    node.witness.before = lambda op: order.append(node.reasons())
+    node.wish(item())
+    await node.agent.turn()
+    assert "ForeignChange" in order[0]
 
 
 class Api:
