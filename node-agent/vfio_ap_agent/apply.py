@@ -16,7 +16,7 @@ from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.host.diff import HostChange, tampered
 from vfio_ap.host.handover import Preference, settle
 from vfio_ap.host.ops import HostOps
-from vfio_ap.host.plan import plan_host
+from vfio_ap.host.plan import assignments, plan_host
 from vfio_ap.host.report import MdevReport, report
 from vfio_ap.host.view import GUEST_DRIVER, HOST_DRIVER, HostView, QueueView
 from vfio_ap.host.wish import (
@@ -288,7 +288,13 @@ class Applier:
                 self._own(uuid, matrix, view, wish)
             case Refilter(uuid, matrix):
                 self._refiltered.add(step)
-                await writes.configure(self._host, Configure(uuid, matrix))
+                if view.kernel.ap_config:
+                    await writes.configure(self._host, Configure(uuid, matrix))
+                    return
+                smaller = replace(matrix, adapters=matrix.adapters - step.adapters)
+                for write in (*assignments(uuid, matrix, smaller), *assignments(uuid, smaller, matrix)):
+                    self._own(uuid, write.leads_to, view, wish)
+                    await writes.assign(self._host, write)
             case SetMigratable():
                 await writes.set_migratable(self._host, step)
             case Assign(uuid, leads_to=matrix):

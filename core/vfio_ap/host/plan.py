@@ -277,15 +277,16 @@ class _Attempt:
     def _refilters(self, targets: dict[str, Matrix]) -> list[Refilter]:
         """Return idle devices that lack adapters for no reason that still holds (V-24)."""
         steps = []
-        bound = self.view.by_driver().get(GUEST_DRIVER, {}) if self.view.kernel.ap_config else {}
+        bound = self.view.by_driver().get(GUEST_DRIVER, {})
         for uuid, target in targets.items():
             mdev = self.view.mdevs.get(uuid)
             if mdev is None or mdev.matrix != target or mdev.guest is None or not mdev.proven_idle:
                 continue
             domains = target.domains & self.view.present.domains
             lacking = (target.adapters & self.view.present.adapters) - mdev.guest.adapters
-            if domains and any(not domains - bound.get(adapter, IdSet()) for adapter in lacking):
-                steps.append(Refilter(uuid, target, mdev.guest))
+            able = IdSet.from_ids(a for a in lacking if not domains - bound.get(a, IdSet()))
+            if domains and able:
+                steps.append(Refilter(uuid, target, mdev.guest, able))
         return steps
 
     def _shrink_one(

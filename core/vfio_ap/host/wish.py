@@ -123,15 +123,20 @@ class Configure:
 
 @dataclass(frozen=True, slots=True)
 class Refilter:
-    """Write a configuration again that is there: adapters that were filtered do not come back otherwise (V-24)."""
+    """Write a configuration again that is there: adapters that were filtered do not come back otherwise (V-24).
+
+    Without ``ap_config`` the adapters are taken out and put in again: an assignment that is there changes nothing.
+    """
 
     uuid: str
     matrix: Matrix
     guest: Matrix
     """What a guest gets without it."""
+    adapters: IdSet
+    """Those that can come back."""
 
     def __str__(self) -> str:
-        return f"write {self.uuid}/ap_config again"
+        return f"write {self.uuid} again for adapters {self.adapters}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import re
 import pytest
 
 from vfio_ap.errors import RefusedError
-from vfio_ap.host.ops import Write, Written
+from vfio_ap.host.ops import Data, Read, Write, Written
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, parse_matrix_file
 from vfio_ap_agent import paths
@@ -83,6 +83,7 @@ async def test_2_a_device_without_queues_in_its_guest_counts_as_used_while_its_g
     outcome = await node.apply()
     assert not outcome.view.mdevs[A].queues_in_use
     assert by_uuid(outcome)[A].note.reason == "InUse"
+    assert outcome.failures == [], "not even tried"
     assert not any(line.startswith("remove") for line in node.witness.writes)
 
 
@@ -92,11 +93,24 @@ async def test_3_nothing_is_written_but_what_is_on_the_list(tmp_path, profile, p
     assert {line.split()[0] for line in writes} <= WRITTEN
 
 
-async def test_4_a_matrix_above_a_page_is_never_read_and_a_truncated_one_never_believed(tmp_path):
-    adapters = [{"id": number, "type": "CEX8C"} for number in range(7)]
-    node = Node(tmp_path, adapters=adapters, usageDomains="0-84", maxDomain=84)
+LARGE = {"adapters": [{"id": n, "type": "CEX8C"} for n in range(7)], "usageDomains": "0-84", "maxDomain": 84}
+
+
+async def test_4_a_kernel_that_would_overrun_a_page_is_given_no_such_matrix(tmp_path):
+    node = Node(tmp_path, "K6.1", **LARGE)
+    report = by_uuid(await node.apply(wanted(A, "0-6", "0-84"), wanted(B, "0", "0")))
+    assert (report[A].state, report[A].note.reason) == ("Failed", "TooManyQueues")
+    assert node.kernel.hazards == []
+
+
+@pytest.mark.parametrize("profile", ["K7.1", "K6.12"])
+async def test_4_a_matrix_above_a_page_is_never_read_and_a_truncated_one_never_believed(tmp_path, profile):
+    node = Node(tmp_path, profile, **LARGE)
     report = by_uuid(await node.apply(wanted(A, "0-6", "0-84")))[A]
     assert (report.state, report.matrix, report.guest) == ("Ready", matrix("0-6", "0-84"), matrix("0-6", "0-84"))
+    assert node.kernel.hazards == []
+    if profile == "K6.12":
+        return
     text = node.kernel.read(f"{paths.mdev(A)}/matrix")
     assert len(text) == 4095
     with pytest.raises(RefusedError, match="end without a newline"):
@@ -151,6 +165,36 @@ async def test_7_a_success_without_effect_is_a_failure(tmp_path, file):
     assert all(report.state in ("Failed", "Leaving") for report in outcome.reports)
 
 
+@pytest.mark.parametrize("says", ["guest_matrix dyn ap_config", "flags : ap_config guest_matrix", ""])
+async def test_7_the_words_of_the_features_file_are_not_what_is_gone_by(node, says):
+    """The kernel's own document says ``dyn`` where the code says ``hotplug`` (V-2); what counts is what is there."""
+    node.witness.run = saying(node.witness.run, f"{paths.MATRIX}/features", says)
+    node.foreign()
+    report = by_uuid(await node.apply(wanted(A, "5", "4")))[A]
+    assert report.state == "Ready"
+    assert any(line.startswith("ap_config") for line in node.witness.writes)
+
+
+def saying(run, path, text):
+    async def answer(ops, *, deadline):
+        results = await run(ops, deadline=deadline)
+        pairs = zip(ops, results, strict=True)
+        return [Data(text.encode() + b"\n") if op == Read(path) else result for op, result in pairs]
+
+    return answer
+
+
+async def test_7_a_removal_that_the_document_calls_forbidden_is_never_tried_on_a_device_in_use(node):
+    """No EBUSY protects a guest: the write takes its crypto and waits (V-33)."""
+    await node.apply(wanted(A, "5", "4"))
+    node.control.start_guest("vm", A)
+    for _ in range(3):
+        outcome = await node.apply()
+        assert (outcome.plan.steps, outcome.failures) == ((), [])
+    assert not any(line.startswith("remove") for line in node.witness.writes)
+    assert node.kernel.guests["vm"].has_device
+
+
 def pretending(run, file):
     async def answer(ops, *, deadline):
         if isinstance(ops[0], Write) and ops[0].path.endswith(f"/{file}"):
@@ -160,17 +204,24 @@ def pretending(run, file):
     return answer
 
 
-async def test_8_an_adapter_that_was_filtered_comes_back_by_writing_the_configuration_again(node):
+@pytest.mark.parametrize(
+    ("profile", "again"),
+    [("K7.1", ["ap_config"]), ("K6.12", ["ap_config"]), ("K6.1", ["unassign_adapter", "assign_adapter"])],
+)
+async def test_8_an_adapter_that_was_filtered_comes_back_by_writing_the_configuration_again(
+    tmp_path, profile, again
+):
     """The domain for whose sake it was filtered is gone, and the kernel does not look again (V-24)."""
+    node = Node(tmp_path, profile)
     await node.apply(wanted(A, "5-6", "4,6"))
     node.kernel.write(f"{paths.DRIVERS}/vfio_ap/unbind", "05.0004")
     node.kernel.write(f"{paths.mdev(A)}/unassign_domain", "4")
-    view = await read_host(node.witness)
+    view = await read_host(node.witness, node.applier.ours.mdevs)
     assert view.mdevs[A].guest.adapters == IdSet.of(6)
     at = len(node.witness.writes)
     report = by_uuid(await node.apply(wanted(A, "5-6", "6")))[A]
     assert (report.state, report.guest) == ("Ready", matrix("5-6", "6"))
-    assert [line.split()[0] for line in node.witness.writes[at:]] == ["ap_config"]
+    assert [line.split()[0] for line in node.witness.writes[at:]] == again
 
 
 async def test_8_what_does_not_come_back_is_tried_once_and_said(node):

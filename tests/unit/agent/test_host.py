@@ -49,6 +49,15 @@ async def test_a_write_neither_creates_nor_truncates_and_is_one_system_call(host
     assert file.read_bytes() == b"-5\n3456789"
 
 
+def test_a_store_is_one_write_of_the_system(tmp_path, monkeypatch):
+    """Two would be two edits of a mask, the second of them absolute (S-4, K-5)."""
+    (tmp_path / "apmask").write_bytes(b"")
+    calls = []
+    monkeypatch.setattr(worker.os, "write", lambda file, data: calls.append(data) or len(data))
+    assert worker.write(str(tmp_path / "apmask"), b"-5,-6\n") == 6
+    assert calls == [b"-5,-6\n"]
+
+
 async def test_a_read_that_hangs_is_given_up_and_the_next_one_works(host, tmp_path):
     os.mkfifo(tmp_path / "sys" / "hangs")
     (tmp_path / "sys" / "fine").write_text("1")
