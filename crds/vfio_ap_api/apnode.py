@@ -111,8 +111,8 @@ class APNodeSpec(Model):
     )
     read_back: Annotated[str, Field(max_length=1024)] = Field(
         default="",
-        description="Changed by the operator when it needs to know what the kernel holds since then: a status whose "
-        "observedGeneration is that of the change was read after it.",
+        description="Changed by the operator when it needs to know what the kernel holds since then: a status "
+        "whose observedGeneration is that of the change was read after it.",
     )
 
 

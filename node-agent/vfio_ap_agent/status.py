@@ -39,8 +39,11 @@ def build(
     offered: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the status document but for conditions, ``observedGeneration`` and the state's one word."""
-    by_driver = view.by_driver()
-    adapters = [_adapter(view, by_driver, number, samples, keys.uses(number)) for number in sorted(view.adapters)]
+    by_driver, bound = view.by_driver(), _bound(view)
+    adapters = [
+        _adapter(view, by_driver, number, samples, keys.uses(number), bound.get(number, ""))
+        for number in sorted(view.adapters)
+    ]
     mdevs = [_mdev(report, report.uuid in offered) for report in reports]
     kernel, release = view.kernel, plan.release
     status = apnode.APNodeStatus(
@@ -110,6 +113,7 @@ def _adapter(
     number: int,
     samples: Samples,
     keys: list[apnode.KeyUse],
+    bound: str,
 ) -> apnode.Adapter:
     adapter = view.adapters[number]
     sample = samples.adapters.get(number)
@@ -128,18 +132,18 @@ def _adapter(
         guest=str(guest),
         driverless=str(by_driver.get("", {}).get(number, "")),
         in_use=str(in_use),
-        bound=str(_bound(view, number)),
+        bound=bound,
         keys=keys,
     )
 
 
-def _bound(view: HostView, adapter: int) -> IdSet:
-    """Return the domains whose queues have a bind or associate state; the card's word does not show it (C-4)."""
-    return IdSet.from_ids(
-        apqn.domain
-        for apqn, queue in view.queues.items()
-        if queue.functions is not None and queue.functions & _BIND_STATE and apqn.adapter == adapter
-    )
+def _bound(view: HostView) -> dict[int, str]:
+    """Return, by adapter, the domains whose queues have a bind state; the card's word does not show it (C-4)."""
+    bits: dict[int, int] = {}
+    for apqn, queue in view.queues.items():
+        if queue.functions is not None and queue.functions & _BIND_STATE:
+            bits[apqn.adapter] = bits.get(apqn.adapter, 0) | 1 << apqn.domain
+    return {adapter: str(IdSet(domains)) for adapter, domains in bits.items()}
 
 
 def _mdev(report: MdevReport, offered: bool) -> apnode.MdevStatus:

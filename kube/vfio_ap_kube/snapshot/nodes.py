@@ -65,22 +65,26 @@ def _adapters(status: APNodeStatus) -> list[Adapter]:
 
 def _hardware(adapter: Adapter) -> Card:
     domains = _ids(adapter.host) | _ids(adapter.guest) | _ids(adapter.driverless)
-    return _card(adapter.type, adapter.functions, adapter.state, domains, _ids(adapter.bound))
+    modes = tuple(sorted(adapter.op_modes))
+    return _card(adapter.type, adapter.functions, adapter.state, domains, _ids(adapter.bound), modes)
 
 
 @functools.lru_cache(maxsize=8192)
-def _card(kind: str, functions: str, state: str, domains: IdSet, bound: IdSet) -> Card:
+def _card(kind: str, functions: str, state: str, domains: IdSet, bound: IdSet, modes: tuple[str, ...]) -> Card:
     """Return an adapter's hardware; one object for all that are alike, since a thousand nodes have few kinds."""
     try:
         word = int(functions, 16) if functions else None
     except ValueError:
         word = None
-    return Card(kind, word, state, domains, bound)
+    return Card(kind, word, state, domains, bound, modes)
 
 
 def _keys(status: APNodeStatus) -> dict[int, tuple[KeyUse, ...]]:
     """Return what is known of master keys, by adapter; a use of a set that is not told is not known."""
-    sets = {item.name: _key_set(tuple(sorted(item.patterns.items()))) for item in status.key_sets}
+    sets = {
+        item.name: _key_set(tuple(sorted(item.patterns.items())), tuple(sorted(item.op_modes)), item.attested)
+        for item in status.key_sets
+    }
     found = {}
     for adapter in _adapters(status):
         uses = [KeyUse(_ids(use.domains), sets[use.set], use.sampled) for use in adapter.keys if use.set in sets]
@@ -90,9 +94,9 @@ def _keys(status: APNodeStatus) -> dict[int, tuple[KeyUse, ...]]:
 
 
 @functools.lru_cache(maxsize=8192)
-def _key_set(patterns: tuple[tuple[str, str], ...]) -> KeySet:
+def _key_set(patterns: tuple[tuple[str, str], ...], modes: tuple[str, ...], attested: bool) -> KeySet:
     """Return a set of keys; one object for all that are alike: machines that guests move between share keys."""
-    return KeySet(patterns)
+    return KeySet(patterns, modes, attested)
 
 
 def _reserved(item: ReservedQueues) -> Matrix:

@@ -167,7 +167,7 @@ async def test_7_a_success_without_effect_is_a_failure(tmp_path, file):
 
 @pytest.mark.parametrize("says", ["guest_matrix dyn ap_config", "flags : ap_config guest_matrix", ""])
 async def test_7_the_words_of_the_features_file_are_not_what_is_gone_by(node, says):
-    """The kernel's own document says ``dyn`` where the code says ``hotplug`` (V-2); what counts is what is there."""
+    """The kernel's document says ``dyn``, its code ``hotplug`` (V-2); what counts is what is there."""
     node.witness.run = saying(node.witness.run, f"{paths.MATRIX}/features", says)
     node.foreign()
     report = by_uuid(await node.apply(wanted(A, "5", "4")))[A]
