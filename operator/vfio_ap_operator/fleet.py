@@ -117,7 +117,7 @@ class Fleet:
         return [self.matrices[name].view for name in names & self.matrices.keys()]
 
     def admitted(self, namespace: str) -> dict[str, str]:
-        """Return the matrices that a namespace may use now, with their UUIDs; without one none is of use.
+        """Return the labels' values by matrix that a namespace may use now; without a UUID none is of use.
 
         A permission outlives its withdrawal while a VM of the namespace runs with the matrix: without it the VM
         could not be moved any more. The gate lets no other VM have it meanwhile.
@@ -129,7 +129,11 @@ class Fleet:
         }
         names |= self.work.needed_in(namespace) & self.matrices.keys()
         views = {name: self.matrices[name].view for name in names}
-        return {name: view.uuid for name, view in views.items() if view.uuid}
+        return {name: self._use(view) for name, view in views.items() if view.uuid}
+
+    def _use(self, view: MatrixView) -> str:
+        """Return the value of the label that admits a matrix."""
+        return view.uuid + (".KubeVirt" if self.policy_for(view).evacuation == "KubeVirt" else "")
 
     def set_guard(self, refusal: Refusal | None) -> bool:
         """Note why nothing may be provisioned, or that all may be; return whether that is news."""

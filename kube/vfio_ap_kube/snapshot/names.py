@@ -7,7 +7,10 @@ MATRIX = "ap.s390x.io/matrix"
 GATE = "ap.s390x.io/placement"
 HOLD = "ap.s390x.io/hold"
 USE_LABEL = "use.ap.s390x.io/"
-"""Prefix of the namespace labels that admission reads: the rest is a matrix's name, the value its UUID."""
+"""Prefix of the namespace labels that admission reads: the rest is a matrix's name.
+
+The value is its UUID, and ``.KubeVirt`` behind it where its policy leaves evacuations to KubeVirt.
+"""
 MIGRATION_LABEL = "kubevirt.io/migrationJobUID"
 EVACUATION = "kubevirt.io/evacuationMigration"
 """Annotation of a migration that empties a node; its value is the node."""

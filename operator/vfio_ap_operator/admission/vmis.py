@@ -24,11 +24,11 @@ _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map
 def vmi_patch(vmi: Document, labels: dict[str, str], sidecar: Sidecar, strategy: str | None) -> Patch:
     """Return what to change of a VMI in a namespace with ``labels``; nothing where it may not use the matrix.
 
-    ``strategy`` is the evictionStrategy to give it, None to leave it as it is.
+    ``strategy`` is the evictionStrategy to give it where the operator evacuates, None to leave each as it is.
     """
     annotations = vmi["metadata"].get("annotations") or {}
     matrix = annotations.get(MATRIX)
-    uuid = labels.get(f"{USE_LABEL}{matrix}", "")
+    uuid, _, evacuation = labels.get(f"{USE_LABEL}{matrix}", "").partition(".")
     if matrix is None or not uuid:
         return []
     domain: Document = vmi["spec"]["domain"]
@@ -53,7 +53,7 @@ def vmi_patch(vmi: Document, labels: dict[str, str], sidecar: Sidecar, strategy:
     if (overhead or {}).get("addedOverhead") is None:
         patch.append(add("1Gi", "spec", "domain", "memory", "reservedOverhead", "addedOverhead"))
     if strategy is not None:
-        patch.append(add(strategy, "spec", "evictionStrategy"))
+        patch.append(add("LiveMigrate" if evacuation == "KubeVirt" else strategy, "spec", "evictionStrategy"))
     if vmi["metadata"].get("labels") is None:
         patch.append(add({}, "metadata", "labels"))
     patch.append(add(matrix, "metadata", "labels", MATRIX))

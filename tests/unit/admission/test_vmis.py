@@ -67,6 +67,14 @@ def test_an_eviction_strategy_can_be_left_alone():
     assert "evictionStrategy" not in injected(vmi(), None)["spec"]
 
 
+@pytest.mark.parametrize(("strategy", "given"), [("External", "LiveMigrate"), (None, None)])
+def test_where_the_policy_leaves_evacuations_to_kubevirt_it_is_asked_for_live_migration(strategy, given):
+    labels = {name: f"{uuid}.KubeVirt" for name, uuid in LABELS.items()}
+    found = applied(vmi(), vmi_patch(vmi(), labels, OURS, strategy))
+    assert found["spec"].get("evictionStrategy") == given
+    assert found["metadata"]["annotations"]["ap.s390x.io/uuid"] == LABELS["use.ap.s390x.io/payments"]
+
+
 def test_what_the_user_wrote_is_not_overwritten():
     document = vmi(
         {"ap.s390x.io/uuid": "mine"}, memory={"guest": "1Gi", "reservedOverhead": {"addedOverhead": "3Gi"}}

@@ -1,0 +1,96 @@
+"""Every move has an APMigration: asked for by a user, seen by the operator, refused, given up, or checked only."""
+
+import pytest
+
+from vfio_ap_operator.requests import MOVES
+
+from .people import BANK
+
+pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="package")]
+EQUAL = {"v1", "v2", "v3"}
+
+
+def request(name, vm, **spec):
+    return {
+        "apiVersion": MOVES.api_version,
+        "kind": "APMigration",
+        "metadata": {"name": name, "namespace": BANK},
+        "spec": {"vm": vm, **spec},
+    }
+
+
+async def outcome(people, name, *phases):
+    """Return the status of a move once it is in one of the phases."""
+    found = await people.cluster.until(
+        MOVES.within(BANK), name, lambda d: d.get("status", {}).get("phase") in phases, " or ".join(phases)
+    )
+    return found["status"]
+
+
+async def test_a_dry_run_says_where_the_vm_could_go_and_moves_nothing(people):
+    uuid = await people.matrix("checked")
+    source = await people.boot("prudent", "checked")
+    await people.cluster.apply(request("what-if", "prudent", dryRun=True))
+    status = await outcome(people, "what-if", "Checked")
+    verdicts = {node["name"]: node for node in status["nodes"]}
+    assert {name for name, node in verdicts.items() if node.get("mode")} == EQUAL - {source}
+    assert "CCA" in verdicts["z-odd"]["message"]
+    assert people.users(uuid) == {source: "bank_prudent"}
+
+
+async def test_a_user_moves_a_vm_to_a_node_of_his_choice(people):
+    uuid = await people.matrix("chosen")
+    source = await people.boot("picky", "chosen")
+    target = max(EQUAL - {source})
+    await people.cluster.apply(request("there", "picky", node=target))
+    status = await outcome(people, "there", "Succeeded", "Failed", "Alarm", "Refused")
+    assert (status["phase"], status["source"], status["target"]) == ("Succeeded", source, target)
+    assert {"Preparing", "Moving"} <= {entry["phase"] for entry in status["phases"]}
+    await people.released(source)
+    assert people.users(uuid) == {target: "bank_picky"}
+    table = await people.cluster.plane.kubectl("get", "apmigrations", "-n", BANK)
+    assert f"moved from {source} to {target}; device as meant" in table
+
+
+@pytest.mark.parametrize(
+    ("vm", "spec", "reason"),
+    [
+        ("stubborn", {"node": "z-odd"}, "NoTarget"),
+        ("stubborn", {"node": "nosuch"}, "NoTarget"),
+        ("absent", {}, "NoMatrix"),
+    ],
+)
+async def test_a_move_that_can_succeed_nowhere_is_refused_with_its_reason(people, vm, spec, reason):
+    uuid = await people.matrix("refused")
+    source = await people.boot("stubborn", "refused")
+    await people.cluster.apply(request("hopeless", vm, **spec))
+    status = await outcome(people, "hopeless", "Refused")
+    assert status["reason"] == reason
+    assert status["remedy"]
+    assert people.users(uuid) == {source: "bank_stubborn"}
+    await people.cluster.plane.kubectl("delete", "apmigration", "hopeless", "-n", BANK)
+
+
+async def test_a_migration_by_hand_has_a_move_and_is_given_up_after_the_policys_limit(people):
+    policy = {
+        "apiVersion": MOVES.api_version,
+        "kind": "APMigrationPolicy",
+        "metadata": {"name": "hasty"},
+        "spec": {"timeLimits": {"hold": 5}},
+    }
+    await people.cluster.apply(policy)
+    try:
+        uuid = await people.matrix("hurried")
+        source = await people.boot("waiter", "hurried")
+        for node in EQUAL - {source}:
+            await people.cluster.plane.kubectl("cordon", node)
+        assert await people.migrate("waiter") == "Failed"
+        (move,) = (await people.cluster.client.listing(MOVES.within(BANK)))["items"]
+        status = await outcome(people, move["metadata"]["name"], "Failed")
+        assert (status["reason"], status["askedBy"], status["source"]) == ("WaitedTooLong", "user", source)
+        assert "could not begin within 5 s" in status["message"]
+        assert people.users(uuid) == {source: "bank_waiter"}
+        policies = await people.cluster.plane.kubectl("get", "apmigrationpolicies")
+        assert policies.splitlines()[1].split()[-2] == "Effective"
+    finally:
+        await people.cluster.plane.kubectl("delete", "apmigrationpolicy", "hasty")
