@@ -76,8 +76,8 @@ class Snapshot:
     """Why the operator provisions nothing; None also when that was not looked at."""
 
 
-def snapshot(documents: Documents) -> Snapshot:
-    """Return the snapshot of these documents."""
+def snapshot(documents: Documents, *, guarded: bool = True) -> Snapshot:
+    """Return the snapshot of these documents; without ``guarded`` gates are as if the guard were content."""
     agents = {name: _agent(documents, name) for name in _names(documents, "APNode")}
     views = {node["metadata"]["name"]: _node(documents, node, agents) for node in documents.of("APNode")}
     found = {view.name: view for view in map(matrices.matrix_view, documents.of("APMatrix"))}
@@ -91,7 +91,10 @@ def snapshot(documents: Documents) -> Snapshot:
     gates = {
         name: plan_gate(
             Situation(
-                found[name], refusals.get(name) or closed, views, policy_of(found[name], rules, PolicyView())
+                found[name],
+                refusals.get(name) or (closed if guarded else None),
+                views,
+                policy_of(found[name], rules, PolicyView()),
             ),
             asking[name],
         )
