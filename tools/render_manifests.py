@@ -21,11 +21,13 @@ ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "vfio-ap-operator"
 TARGET = ROOT / "deploy" / "install.yaml"
 NAMESPACE = "vfio-ap-system"
+PLACE = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES)
 _HEAD = f"""\
 # Generated from charts/vfio-ap-operator by `make manifests`; do not edit.
 #
 #   kubectl apply --server-side -f deploy/install.yaml
 #
+# Only an installation by helm refuses migrations that can succeed nowhere early: that needs a certificate.
 # The images are named without a registry. For others, and for any other setting, render the chart with values:
 # helm template vfio-ap charts/vfio-ap-operator --namespace {NAMESPACE} --set image.registry=...
 ---
@@ -77,7 +79,8 @@ def _template() -> str:
         # Away from the user's own settings; and what the chart may ask of the cluster is fixed
         own = {f"HELM_{name}_HOME": home for name in ("CACHE", "CONFIG", "DATA")}
         rendered = subprocess.run(
-            [*command, "--namespace", NAMESPACE, "--kube-version", KUBERNETES],
+            # No key of a certificate belongs in a file that everybody has, so no webhook
+            [*command, *PLACE, "--set", "admission.earlyRefusal=false"],
             stdout=subprocess.PIPE,
             text=True,
             check=True,

@@ -16,10 +16,12 @@ from typing import Any
 import aiohttp
 import kopf
 
-from vfio_ap_kube.client import ApiError, Client
+from vfio_ap.errors import Refusal
+from vfio_ap_kube.client import ApiError, Client, Document
 from vfio_ap_kube.credentials import Credentials, load
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_kube.lease import Leadership
+from vfio_ap_operator.admission.migrations import migration_refusal
 from vfio_ap_operator.admission.server import serving
 from vfio_ap_operator.fleet import Fleet
 from vfio_ap_operator.reconcile import MATRICES, Reconciler
@@ -64,7 +66,9 @@ class App:
         client = await self._tasks.enter_async_context(Client(credentials, manager="vfio-ap-operator"))
         events = EventPoster(client, "vfio-ap-operator", self._settings.identity)
         if webhook := self._settings.webhook:
-            await self._tasks.enter_async_context(serving(client, webhook, self._settings.health_host))
+            await self._tasks.enter_async_context(
+                serving(client, webhook, self._settings.health_host, self._judge)
+            )
         self.phase = "waiting to lead"
         leadership = Leadership(client, self._settings.namespace, "vfio-ap-operator", self._settings.identity)
         await leadership.acquire()
@@ -81,6 +85,10 @@ class App:
         self._spawn(self._reconciler.run(), "reconciler")
         self._spawn(self._resync(client), "resync")
         self.phase = "running"
+
+    def _judge(self, migration: Document) -> Refusal | None:
+        """Say why a migration is refused at once; a replica that does not lead knows nothing and lets it pass."""
+        return migration_refusal(self._fleet, migration) if self.phase == "running" else None
 
     async def cleanup(self, **_: object) -> None:
         """Stop the tasks, release the lead, close the connections."""

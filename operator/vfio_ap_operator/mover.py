@@ -81,9 +81,7 @@ class Mover:
         for vm in work.vms_of(name):
             known = work.moves_of(vm.namespace, vm.name)
             claimed = {m.uid for move in known if (m := work.migration_for(move)) is not None}
-            births += [
-                (vm, m) for m in work.migrations_of(vm) if not m.over and not m.move and m.uid not in claimed
-            ]
+            births += [(vm, m) for m in work.migrations_of(vm) if not m.over and m.uid not in claimed]
             first = ""
             for move in [move for move in known if not move.status.over]:
                 step, planned = self._next(situation, plan, vm, move, first)

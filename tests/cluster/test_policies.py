@@ -185,6 +185,9 @@ def test_only_the_operator_says_what_a_node_holds(operator, admin, nodes):
     for mdevs in ([], None, [{**MDEV, "granted": True}]):
         assert MDEVS in admin.refusal("patch", "apnode", "pol-a", *spec(mdevs=mdevs))
     assert MDEVS in admin.refused(apnode("pol-c", mdevs=[MDEV]))
+    assert "spec.readBack of an APNode is written by" in admin.refusal(
+        "patch", "apnode", "pol-a", *spec(readBack="m1")
+    )
     assert admin.get("apnode", "pol-a") == before
 
 

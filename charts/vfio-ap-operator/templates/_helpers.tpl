@@ -51,6 +51,13 @@ webhook
 {{- end }}
 {{- end }}
 
+{{- /* Whether the operator serves HTTPS to the API server: for injection by webhook, or for the early word on migrations */}}
+{{- define "vfio-ap.serves" -}}
+{{- if or .Values.admission.earlyRefusal (eq (include "vfio-ap.admission" .) "webhook") -}}
+yes
+{{- end }}
+{{- end }}
+
 {{- /* CEL: whether the containers' element c has our sidecar's image, of whatever version */}}
 {{- define "vfio-ap.is-sidecar" -}}
 has(c.image) && (c.image.startsWith('{{ include "vfio-ap.sidecar-repository" . }}@') || c.image.startsWith('{{ include "vfio-ap.sidecar-repository" . }}:'))

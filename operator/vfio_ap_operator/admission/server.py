@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from vfio_ap.errors import Refusal
 from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Document
 from vfio_ap_operator.admission.patch import Patch
 from vfio_ap_operator.admission.pods import pod_patch
@@ -31,11 +32,13 @@ _RELOAD = 20.0
 """Seconds between looks at the certificate's files, which kubelet replaces within a minute or two."""
 
 Answer = Callable[[Document], Awaitable[Patch]]
+Judge = Callable[[Document], Refusal | None]
+"""Returns why a migration that is asked for is refused at once."""
 
 
 @asynccontextmanager
-async def serving(client: Client, settings: WebhookSettings, host: str) -> AsyncIterator[None]:
-    """Serve ``/vmis``, ``/postcopy`` and ``/pods`` on ``host``.
+async def serving(client: Client, settings: WebhookSettings, host: str, judge: Judge) -> AsyncIterator[None]:
+    """Serve ``/vmis``, ``/postcopy``, ``/pods`` and ``/migrations`` on ``host``.
 
     Raises OSError: no certificate, or no such port.
     """
@@ -55,6 +58,7 @@ async def serving(client: Client, settings: WebhookSettings, host: str) -> Async
     application.router.add_post("/vmis", _handler(vmis))
     application.router.add_post("/postcopy", _handler(postcopy))
     application.router.add_post("/pods", _handler(pods))
+    application.router.add_post("/migrations", _judging(judge))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     _load(context, settings)
     runner = web.AppRunner(application, access_log=None)
@@ -67,6 +71,27 @@ async def serving(client: Client, settings: WebhookSettings, host: str) -> Async
     finally:
         reloading.cancel()
         await runner.cleanup()
+
+
+def _judging(judge: Judge) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            asked: Document = (await request.json())["request"]
+            refusal = judge(asked["object"])
+            response: Document = {"uid": asked["uid"], "allowed": refusal is None}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise web.HTTPBadRequest(text=f"no AdmissionReview of a migration: {error!r}") from None
+        if refusal is not None:
+            response["status"] = {"code": 403, "reason": "Forbidden", "message": str(refusal)}
+        return _review(response)
+
+    return handle
+
+
+def _review(response: Document) -> web.Response:
+    return web.json_response(
+        {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+    )
 
 
 def _handler(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -83,9 +108,7 @@ def _handler(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]
         response: Document = {"uid": uid, "allowed": True}
         if patch:
             response |= {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}
-        return web.json_response(
-            {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
-        )
+        return _review(response)
 
     return handle
 

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from vfio_ap_kube.client import NODES, Client, Document, Resource
+from vfio_ap_kube.client import NODES, PODS, Client, Document, Resource
 from vfio_ap_kube.credentials import from_kubeconfig
 from vfio_ap_kube.watch import follow
 from vfio_ap_sim.cluster.nodes import SimNode
@@ -18,6 +18,9 @@ from vfio_ap_sim.kernel import Machine
 
 SYSTEM = "vfio-ap-system"
 """Namespace of the release."""
+OPERATOR = "app.kubernetes.io/component=operator"
+"""Selector of the operator's pods."""
+SERVICES = Resource("v1", "services")
 MATRICES = Resource("ap.s390x.io/v1alpha1", "apmatrices")
 APNODES = Resource("ap.s390x.io/v1alpha1", "apnodes")
 
@@ -51,7 +54,11 @@ class SimCluster:
         await self._stack.aclose()
 
     async def install(self, **values: str) -> str:
-        """Install the chart by the real helm; return what helm said. Raises RuntimeError."""
+        """Install the chart by the real helm; return what helm said. Raises RuntimeError.
+
+        Without the webhook for migrations unless a value says so: nobody plays kube-proxy, see ``serve_webhook``.
+        """
+        values = {"admission.earlyRefusal": "false"} | values
         command = ["upgrade", "--install", "vfio-ap", str(self._chart), "--namespace", SYSTEM]
         command += ["--create-namespace", "--kubeconfig", str(self.plane.kubeconfig)]
         command += [f"--set={name}={value}" for name, value in values.items()]
@@ -65,6 +72,13 @@ class SimCluster:
         if process.returncode:
             raise RuntimeError(f"helm ended with {process.returncode}: {output.decode().strip()}")
         return output.decode()
+
+    async def serve_webhook(self) -> None:
+        """Lead the API server to the operator's webhook, where kube-proxy would."""
+        pods = await self.client.listing(PODS.within(SYSTEM), labelSelector=OPERATOR)
+        address = next(p["status"]["podIP"] for p in pods["items"] if p["status"].get("podIP"))
+        route = {"type": "ExternalName", "externalName": address, "clusterIP": None, "clusterIPs": None}
+        await self.client.merge(SERVICES.within(SYSTEM), "vfio-ap-operator", {"spec": route})
 
     async def add_node(
         self,

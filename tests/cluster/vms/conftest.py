@@ -42,11 +42,12 @@ async def whole() -> AsyncIterator[tuple[SimCluster, KubeVirt]]:
         pytest.skip(str(error))
     try:
         async with KubeVirt(cluster.plane) as kubevirt:
-            await cluster.install()
+            await cluster.install(**{"admission.earlyRefusal": "true"})
             for name, kind in NODES.items():
                 await kubevirt.attach(await cluster.add_node(name, lpar(name, kind), profile="MIGv4PLUS"))
             await cluster.plane.kubectl("create", "namespace", "bank")
             await cluster.reported(*NODES)
+            await cluster.serve_webhook()
             yield cluster, kubevirt
     finally:
         await cluster.__aexit__()

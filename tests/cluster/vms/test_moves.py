@@ -3,6 +3,7 @@
 import pytest
 
 from vfio_ap_operator.requests import MOVES
+from vfio_ap_sim.controlplane import CommandFailedError
 
 from .people import BANK
 
@@ -69,6 +70,19 @@ async def test_a_move_that_can_succeed_nowhere_is_refused_with_its_reason(people
     assert status["remedy"]
     assert people.users(uuid) == {source: "bank_stubborn"}
     await people.cluster.plane.kubectl("delete", "apmigration", "hopeless", "-n", BANK)
+
+
+async def test_a_migration_by_hand_that_can_succeed_nowhere_is_refused_when_it_is_asked_for(people):
+    uuid = await people.matrix("early")
+    source = await people.boot("early-bird", "early")
+    for node in EQUAL - {source}:
+        await people.cluster.plane.kubectl("cordon", node)
+    with pytest.raises(
+        CommandFailedError, match=r"no node can take it: .*z-odd: .*CCA.*kubectl ap check"
+    ) as refused:
+        await people.migrate("early-bird")
+    assert "denied the request" in str(refused.value)
+    assert people.users(uuid) == {source: "bank_early-bird"}
 
 
 async def test_a_migration_by_hand_has_a_move_and_is_given_up_after_the_policys_limit(people):

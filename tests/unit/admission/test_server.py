@@ -7,6 +7,7 @@ import ssl
 import aiohttp
 import pytest
 
+from vfio_ap.errors import Refusal
 from vfio_ap_kube.client import ApiError
 from vfio_ap_operator.admission import server
 from vfio_ap_operator.admission.settings import WebhookSettings
@@ -35,6 +36,13 @@ class Namespaces:
         return {"metadata": {"labels": {"use.ap.s390x.io/payments": UUID}}}
 
 
+def hopeless(migration):
+    """Refuse the migrations of one VM."""
+    if migration["spec"]["vmiName"] == "stuck":
+        return Refusal("NoTarget", "VM bank/stuck", "no node can take it", "give one what is missing")
+    return None
+
+
 def review(found):
     request = {"uid": "u-1", "namespace": "bank", "object": found}
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
@@ -53,7 +61,7 @@ async def webhook(tmp_path):
     context, (port,) = certify(tmp_path), free_ports(1)
     settings = WebhookSettings(port, tmp_path, Sidecar("vfio-ap-hook:1"), "External")
     namespaces = Namespaces()
-    async with server.serving(namespaces, settings, "127.0.0.1"):
+    async with server.serving(namespaces, settings, "127.0.0.1", hopeless):
         yield context, f"https://localhost:{port}", namespaces
 
 
@@ -120,10 +128,25 @@ async def test_a_new_certificate_is_taken_while_it_runs(tmp_path, monkeypatch):
     certify(tmp_path)
     (port,) = free_ports(1)
     settings = WebhookSettings(port, tmp_path, Sidecar("vfio-ap-hook:1"), None)
-    async with server.serving(Namespaces(), settings, "127.0.0.1"):
+    async with server.serving(Namespaces(), settings, "127.0.0.1", hopeless):
         for file in tmp_path.iterdir():
             file.unlink()
         context = certify(tmp_path)
         while len(reloaded) < 2:
             await server.asyncio.sleep(0.01)
         assert (await post((context, f"https://localhost:{port}", None), "/pods", review(POD)))[0] == 200
+
+
+@pytest.mark.parametrize(("vm", "allowed"), [("stuck", False), ("free", True)])
+async def test_a_migration_is_allowed_or_refused_with_reason_and_remedy(webhook, vm, allowed):
+    status, text = await post(webhook, "/migrations", review({"spec": {"vmiName": vm}}))
+    response = json.loads(text)["response"]
+    assert (status, response["uid"], response["allowed"]) == (200, "u-1", allowed)
+    if not allowed:
+        message = "VM bank/stuck: no node can take it; give one what is missing"
+        assert response["status"] == {"code": 403, "reason": "Forbidden", "message": message}
+
+
+async def test_what_is_no_migration_is_an_error_and_the_api_server_ignores_it(webhook):
+    status, _ = await post(webhook, "/migrations", review({"spec": {}}))
+    assert status == 400
