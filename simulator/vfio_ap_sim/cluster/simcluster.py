@@ -50,8 +50,10 @@ class SimCluster:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop the nodes, then the control plane."""
-        await asyncio.gather(*(node.stop() for node in self.nodes.values()))
-        await self._stack.aclose()
+        try:
+            await asyncio.gather(*(node.stop() for node in self.nodes.values()))
+        finally:
+            await self._stack.aclose()
 
     async def install(self, **values: str) -> str:
         """Install the chart by the real helm; return what helm said. Raises RuntimeError.

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import die_with_parent
@@ -23,12 +23,15 @@ POLL = 0.05
 
 
 class Server:
-    """A child process; ``command[0]`` is an absolute path."""
+    """A child process; ``command[0]`` is an absolute path, ``environ`` goes over this process's own."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.command = list(command)
         self.log = log
+        self._environ = {**os.environ, **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -47,7 +50,12 @@ class Server:
         with self.log.open("ab") as out:
             # A session of its own: Ctrl-C reaches us alone, and we end the servers in order.
             self._process = subprocess.Popen(
-                [*wrapper, *self.command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                [*wrapper, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=self._environ,
+                start_new_session=True,
             )
 
     async def ready(self, probe: Callable[[], Awaitable[str]], deadline: float) -> None:

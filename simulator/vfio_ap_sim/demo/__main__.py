@@ -8,11 +8,15 @@ import logging
 import signal
 import sys
 
+from vfio_ap_kube.client import ApiError
 from vfio_ap_sim.cluster import TookTooLongError
-from vfio_ap_sim.controlplane import LauncherError
+from vfio_ap_sim.controlplane import LauncherError, default_binaries
+from vfio_ap_sim.controlplane.tools import OPTIONAL, TOOLS
 from vfio_ap_sim.demo.play import play
 from vfio_ap_sim.demo.proof import MismatchError
 from vfio_ap_sim.demo.stage import Stage
+
+_FAILURES = (MismatchError, TookTooLongError, LauncherError, ApiError, RuntimeError, OSError)
 
 
 def main() -> int:
@@ -24,8 +28,10 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)
     stage = Stage()
     try:
-        asyncio.run(_run(stage, keep=options.keep))
-    except (MismatchError, TookTooLongError, LauncherError, RuntimeError) as error:
+        # Before anything is started, and where Ctrl-C ends a download or a build at once.
+        default_binaries().get_all(TOOLS + OPTIONAL)
+        asyncio.run(_run(stage, stay=options.keep))
+    except _FAILURES as error:
         stage.fail(str(error))
         return 1
     except KeyboardInterrupt:
@@ -34,20 +40,21 @@ def main() -> int:
     return 0
 
 
-async def _run(stage: Stage, *, keep: bool) -> None:
+async def _run(stage: Stage, *, stay: bool) -> None:
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
 
     def interrupt() -> None:
-        interrupted.set()
-        task.cancel()
+        if not interrupted.is_set():  # a second one would only disturb what the first one stops
+            interrupted.set()
+            task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
     try:
-        await play(stage, keep=keep, interrupted=interrupted)
+        await play(stage, stay=stay, interrupted=interrupted)
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vfio_ap.host.masks import HostMasks
+from vfio_ap.host.ops import List, Names
 from vfio_ap.host.release import ReleaseProblem, plan_release
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
@@ -47,6 +48,30 @@ async def device(node: SimNode, wanted: Expected) -> str:
     if held != wanted.configuration or guest != [str(apqn) for apqn in wanted.configuration]:
         raise MismatchError(f"{node.name}: mdev {wanted.uuid} holds {held}, a guest gets {guest}; {wanted}")
     return f"{node.name}: mdev {wanted.uuid} has {' '.join(guest)}"
+
+
+async def in_use(node: SimNode, wanted: Expected, guest: str) -> str:
+    """Check that the guest has the device with all its queues; return a line that says so."""
+    line = await device(node, wanted)
+    said = {apqn: (await node.read(f"/sys/bus/ap/devices/{apqn}/status")).strip() for apqn in wanted.configuration}
+    if any(status != "in use" for status in said.values()):
+        raise MismatchError(f"{node.name}: queues of {wanted.name} are not all in use: {said}")
+    user = next(mdev["guest"] for mdev in node.control.show()["mdevs"] if mdev["uuid"] == wanted.uuid)
+    if user != guest:
+        raise MismatchError(f"{node.name}: mdev {wanted.uuid} is used by {user}, not by {guest}")
+    return f"{line}, in use by {guest}"
+
+
+async def nothing(node: SimNode) -> str:
+    """Check that the node holds no device and that all queues are the host's; return a line that says so."""
+    (listing,) = await node.host.run([List("/sys/bus/mdev/devices")], deadline=10)
+    held = listing.names if isinstance(listing, Names) else (f"unknown: {listing}",)
+    (adapters, domains) = [
+        IdSet.from_mask(await node.read(f"/sys/bus/ap/{name}")) for name in ("apmask", "aqmask")
+    ]
+    if held or len(adapters) < 256 or len(domains) < 256:
+        raise MismatchError(f"{node.name}: still holds {held}; host masks {adapters} and {domains}")
+    return f"{node.name}: no mediated device, and every queue is the host's"
 
 
 async def masks(node: SimNode, wanted: list[Expected]) -> str:

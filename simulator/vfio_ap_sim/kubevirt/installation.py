@@ -153,7 +153,8 @@ class KubeVirt:
         hosts = [f"{name}.{NAMESPACE}.svc", "localhost", LOOPBACK]
         serving = self.plane.pki.ca.serving(f"kubevirt-{name}", hosts)
         command = commands.BY_NAME[name](program, account.kubeconfig, port, serving)
-        server = self._servers[name] = Server(name, command, folder / f"{name}.log")
+        # They make temporary folders that they do not take away when they are killed.
+        server = self._servers[name] = Server(name, command, folder / f"{name}.log", {"TMPDIR": str(folder)})
         server.start()
         await server.ready(https_ok(port, HEALTH[name], self.plane.pki.ca.files.cert), DEADLINE)
 
