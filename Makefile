@@ -39,6 +39,9 @@ bench-model: $(VENV)/.ready ## What the kernel model costs: boot, reads, a thous
 bench-agent: $(VENV)/.ready ## What the agent costs: writes and time beside mdevctl, inventory and planning
 	@$(PY) tools/bench_agent.py
 
+bench-gate: $(VENV)/.ready ## What the gate costs a VM's boot, side by side in one run; ROUNDS=10
+	@$(PY) tools/bench_gate.py $(if $(ROUNDS),--rounds $(ROUNDS))
+
 test-unit: $(VENV)/.ready ## Unit and contract tests only
 	@$(PY) -m pytest tests/unit tests/contract $(PYTEST)
 
@@ -72,4 +75,4 @@ lock: ## Refresh requirements.lock from the members' requirements
 clean: ## Remove what was made here; the cache of binaries stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis uv.lock
 
-.PHONY: help setup demo binaries test test-unit test-kernel test-long bench-model bench-agent lint format manifests proto crds lock clean
+.PHONY: help setup demo binaries test test-unit test-kernel test-long bench-model bench-agent bench-gate lint format manifests proto crds lock clean

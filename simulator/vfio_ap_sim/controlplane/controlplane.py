@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from . import commands
+from . import audit, commands
 from .binaries import Located, default_binaries
 from .commands import LOOPBACK, SERVICE_IP, Ports
 from .errors import CommandFailedError
@@ -44,15 +44,22 @@ class ControlPlane:
     ``run_dir`` holds its keys, logs, kubeconfigs and etcd's data; without one a short temporary folder is made. At
     the end a temporary folder goes with all that is in it, and a given one loses what is ours and goes if that
     empties it; with ``keep`` all stays. Given again, a kept folder's cluster goes on where it was.
+    With ``account`` kube-apiserver writes one of all requests, for ``audit`` to read.
 
     Methods may be called from any event loop, one after the other. Use it on a thread that outlives it: the kernel
     ends the servers together with the thread that started them.
     """
 
     def __init__(
-        self, run_dir: Path | None = None, *, keep: bool = False, binaries: Mapping[str, Located] | None = None
+        self,
+        run_dir: Path | None = None,
+        *,
+        keep: bool = False,
+        binaries: Mapping[str, Located] | None = None,
+        account: bool = False,
     ) -> None:
         self._given = run_dir
+        self._account = account
         self._keep = keep
         self._binaries = binaries
         self._servers: list[Server] = []
@@ -170,6 +177,11 @@ class ControlPlane:
         return self._root
 
     @property
+    def account(self) -> Path:
+        """File with the account of requests, for a control plane that keeps one."""
+        return self.run_dir / "log" / "audit.log"
+
+    @property
     def servers(self) -> Mapping[str, int | None]:
         """Process ids of the servers by name; None for one that does not run."""
         return {server.name: server.pid for server in self._servers}
@@ -196,7 +208,12 @@ class ControlPlane:
         scheduler = self.client_kubeconfig("system:kube-scheduler")
         bin_, ports, pki = self.binaries, self.ports, self.pki
         self._etcd = self._server("etcd", commands.etcd(bin_["etcd"], self.run_dir / "etcd", ports, pki))
-        self._apiserver = self._server("kube-apiserver", commands.apiserver(bin_["kube-apiserver"], ports, pki))
+        apiserver = commands.apiserver(bin_["kube-apiserver"], ports, pki)
+        if self._account:
+            policy = kube / "audit-policy.json"
+            policy.write_text(audit.POLICY)
+            apiserver += audit.flags(policy, self.account)
+        self._apiserver = self._server("kube-apiserver", apiserver)
         self._controller_manager = self._server(
             "kube-controller-manager",
             commands.controller_manager(bin_["kube-controller-manager"], manager, ports, pki),
