@@ -89,7 +89,10 @@ class Launcher:
         if prefix is None:
             if not machine.knobs.play_unmapped:
                 raise environment.ConfigError(f"no program stands for image {spec['image']}", "ErrImagePull")
-            return Started(PlayedProcess(), None)
+            played = PlayedProcess()
+            if _ends_by_itself(pod, spec):
+                played.exit(0)
+            return Started(played, None)
         base = {
             "PATH": os.pathsep.join([str(Path(prefix[0]).parent), os.environ.get("PATH", os.defpath)]),
             "HOME": str(self._folder),
@@ -117,3 +120,9 @@ class Launcher:
 
     def _prefix(self, spec: Document) -> Sequence[str] | None:
         return self._machine.image_map.get(environment.image_repository(spec["image"]))
+
+
+def _ends_by_itself(pod: Document, spec: Document) -> bool:
+    """Tell whether the pod's other containers wait for this one to end: an init container that is no sidecar."""
+    init = [c["name"] for c in pod["spec"].get("initContainers", ()) if c.get("restartPolicy") != "Always"]
+    return spec["name"] in init

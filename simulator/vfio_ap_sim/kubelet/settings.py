@@ -29,7 +29,8 @@ class Knobs:
     address: str = "127.0.0.1"
     """The Node's address and every pod's: processes share this machine's network."""
     play_unmapped: bool = True
-    """Whether a container whose image is not in the image map counts as running; else its image is missing."""
+    """Whether a container whose image is not in the image map counts as running, and an init container as done at
+    once; else its image is missing."""
     capacity: Mapping[str, str] = field(
         default_factory=lambda: {"cpu": "16", "memory": "64Gi", "pods": "110", "ephemeral-storage": "100Gi"}
     )

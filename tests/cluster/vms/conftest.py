@@ -25,7 +25,8 @@ def lpar(name, kind):
             "name": name,
             "machine": {"sequence": f"00000000000{name.upper():0>5}"[-16:], "lpar": name.upper()},
             "adapters": [{"id": 5, "type": kind, "keys": "bank"}, {"id": 6, "type": "CEX8C", "keys": "bank"}],
-            "usageDomains": "0-15",
+            "usageDomains": "0-15,0xab",
+            "maxDomain": 255,
         }
     )
 
