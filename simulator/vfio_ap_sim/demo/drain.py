@@ -43,8 +43,10 @@ async def act(stage: Stage, cluster: SimCluster, before: Mapping[str, Expected],
         await asyncio.gather(*(guests.running(cluster, n, elsewhere=_SOURCE) for n in guests.MATRIX_OF))
         stage.show(await drained)
     await cluster.until(APNODES, _SOURCE, lambda d: not d["status"].get("mdevs"), "without a device")
-    await table(stage, cluster, "get", "apmatrices")
-    await table(stage, cluster, "get", "apnodes")
+    for name in cluster.nodes:
+        await cluster.until(APNODES, name, lambda d: d["status"]["summary"]["state"] == "Ready", "in order")
+    for kind in ("apmatrices", "apnodes", "apmigrations -n bank"):
+        await table(stage, cluster, "get", *kind.split())
     await _proof(stage, cluster, before)
 
 

@@ -17,6 +17,8 @@ from vfio_ap_sim.kubevirt.api import VMIMS
 
 _KUBEVIRTS = ("Started", "Migrating", "Migrated")
 """What of KubeVirt's own Events is worth a line."""
+_SMALL = ("Requested", "NotAllocatable", "Applying", "Leaving", "MoveWaiting", "MovePreparing", "Freezing")
+"""What of ours is not: small steps on the way, each for a fraction of a second."""
 _PHASES = ("Scheduling", "Running", "Succeeded", "Failed")
 _KINDS = {"VirtualMachineInstance": "VM", "Pod": "pod"}
 
@@ -64,6 +66,9 @@ class News:
     def _show(self, event: Document) -> None:
         about, reason = event["involvedObject"], event["reason"]
         ours = event.get("reportingComponent", "").startswith("vfio-ap")
+        # What is said of an APMigration is said of its VM as well.
+        if about["kind"] == "APMigration" or reason in (_SMALL if ours else ()):
+            return
         if not (ours or reason in _KUBEVIRTS) or self._last.get(about["name"]) == reason:
             return
         self._last[about["name"]] = reason
