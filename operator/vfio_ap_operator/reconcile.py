@@ -20,6 +20,7 @@ from vfio_ap.fleet.gate import GatePlan, Situation, plan_gate
 from vfio_ap.fleet.placement import Standing, desired_mdevs, standings
 from vfio_ap.fleet.policy import overruled
 from vfio_ap.fleet.summary import Summary, served, summarise
+from vfio_ap.fleet.verdict import GuestFacts
 from vfio_ap.fleet.views import MatrixView
 from vfio_ap_api import apmatrix, apmigrationpolicy, apnode
 from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Resource
@@ -144,6 +145,7 @@ class Reconciler:
             nodes=fleet.views,
             policy=fleet.policy_for(view),
             waited=self._patience.waited(name),
+            guest=next((vm.guest for vm in fleet.work.vms_of(name)), GuestFacts()),
             moving=self._mover.in_flight(name),
         )
         plan = plan_gate(situation, fleet.work.pods.get(name, {}).values())

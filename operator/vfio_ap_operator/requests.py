@@ -119,9 +119,14 @@ def _told(refusal: Refusal) -> dict[str, str]:
 
 
 def _node(answer: Answer) -> dict[str, Any]:
-    if answer.refusal is None:
-        return {"name": answer.node, "mode": "Live"}
-    return {"name": answer.node, "reason": answer.refusal.reason, "message": str(answer.refusal)[:1024]}
+    entry: dict[str, Any] = {"name": answer.node}
+    if answer.mode:
+        entry["mode"] = answer.mode
+    if answer.warnings:
+        entry["warnings"] = [warning[:1024] for warning in answer.warnings[:16]]
+    if answer.refusal is not None:
+        entry |= {"reason": answer.refusal.reason, "message": str(answer.refusal)[:1024]}
+    return entry
 
 
 def about_vm(vm: VmView) -> dict[str, Any]:

@@ -7,14 +7,15 @@ two nodes is the verdict's to say.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView
-from vfio_ap.fleet.verdict import Mode, MovePolicy, verdict
+from vfio_ap.fleet.verdict import GuestFacts, Mode, MovePolicy, verdict
 from vfio_ap.fleet.views import MatrixView, NodeView
 
+_ANY_GUEST = GuestFacts()
 _SHOWN = 5
 """Nodes named in a message; further ones are counted."""
 
@@ -28,6 +29,10 @@ class Answer:
     """Why not; None when it could."""
     holds: bool = False
     """It has the device already."""
+    mode: str = ""
+    """The preferred way to move there, empty when there is none or nothing moves; only ``Live`` is taken here."""
+    warnings: tuple[str, ...] = ()
+    """What to know although it does not stand in the way."""
 
 
 def candidates(
@@ -37,53 +42,56 @@ def candidates(
     nodes: Mapping[str, NodeView],
     policy: PolicyView,
     tired: Collection[str] = (),
+    guest: GuestFacts = _ANY_GUEST,
 ) -> list[Answer]:
     """Return an answer for each node: those that could come first, the best of them first, then by name.
 
     ``placed`` are the nodes that the VM runs on. ``tired`` are nodes that were asked and did not get ready in
     time; they are taken again only when no other is left.
     """
-    found = [_answer(matrix, pod, placed, node, nodes, policy) for node in nodes.values()]
+    sources = [nodes.get(name) for name in sorted(placed)]
+    found = []
+    for node in nodes.values():
+        held = node.mdevs.get(matrix.uuid)
+        answer = Answer(node.name, _excluded(matrix, pod, node), held is not None)
+        if answer.refusal is None and pod.target:
+            answer = _moving(matrix, answer, placed, sources, node, policy, guest)
+        found.append(answer)
     return sorted(found, key=lambda a: (a.refusal is not None, a.node in tired, not a.holds, a.node))
 
 
-def _answer(
+def _moving(
     matrix: MatrixView,
-    pod: PodView,
+    answer: Answer,
     placed: Collection[str],
+    sources: Sequence[NodeView | None],
     node: NodeView,
-    nodes: Mapping[str, NodeView],
     policy: PolicyView,
+    guest: GuestFacts,
 ) -> Answer:
-    held = node.mdevs.get(matrix.uuid)
-    refusal = _excluded(matrix, pod, node)
-    if refusal is None and pod.target:
-        made = held is not None and held.state == "Ready"
-        refusal = immovable(matrix, placed, node, nodes, policy, prepared=made)
-    return Answer(node.name, refusal, held is not None)
-
-
-def immovable(
-    matrix: MatrixView,
-    placed: Collection[str],
-    node: NodeView,
-    nodes: Mapping[str, NodeView],
-    policy: PolicyView,
-    *,
-    prepared: bool,
-) -> Refusal | None:
-    """Return why a guest that runs on the placed nodes cannot move live to this one, None if it can."""
-    live = MovePolicy((Mode.LIVE,), policy.adapter_type, policy.master_keys)
+    """Return the answer for a node that a running guest would move to, from where it runs."""
     if node.name in placed:
-        return Refusal("RunsThere", node.name, "the VM runs there now")
-    for name in sorted(placed):
-        source = nodes.get(name)
+        return replace(answer, refusal=Refusal("RunsThere", node.name, "the VM runs there now"))
+    held = node.mdevs.get(matrix.uuid)
+    made = held is not None and held.state == "Ready"
+    rules = MovePolicy(tuple(Mode(mode) for mode in policy.modes), policy.adapter_type, policy.master_keys)
+    for source in sources:
         if source is None:
-            return Refusal("SourceUnknown", name, "the VM runs there, and nothing is known of the node")
-        found = verdict(matrix, source, node, live, prepared=prepared)
-        if found.mode is None:
-            return found.refusals[0]
-    return None
+            return replace(
+                answer, refusal=Refusal("SourceUnknown", "", "nothing is known of the node that the VM runs on")
+            )
+        found = verdict(matrix, source, node, rules, guest, prepared=made)
+        answer = replace(
+            answer,
+            mode=found.mode.value if found.mode is not None else "",
+            warnings=tuple(str(warning) for warning in found.warnings),
+        )
+        if Mode.LIVE not in found.modes:
+            closed = Refusal(
+                "LiveNotAllowed", node.name, "its policy allows no live migration", "add Live to modes"
+            )
+            return replace(answer, refusal=found.refusals[0] if found.refusals else closed)
+    return answer
 
 
 def _excluded(matrix: MatrixView, pod: PodView, node: NodeView) -> Refusal | None:

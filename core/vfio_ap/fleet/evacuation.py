@@ -17,6 +17,7 @@ from vfio_ap.fleet.gate import HOSTNAME, Situation, WaitKey
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.placement import standing
 from vfio_ap.fleet.policy import Budgets
+from vfio_ap.fleet.verdict import GuestFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class VmView:
     """Why KubeVirt would not migrate it."""
     failure: str = ""
     """What KubeVirt says of its last migration, when that failed."""
+    guest: GuestFacts = field(default_factory=GuestFacts)
     external: bool = False
     """Its eviction strategy is External: its evacuation is ours to make."""
 
@@ -102,7 +104,8 @@ def plan_evacuation(
     limit = policy.limits.prepare
     late = frozenset(k for k, waited in situation.waited.items() if k[0] == source.uid and waited >= limit)
     nodes = situation.nodes if not node else {n: v for n, v in situation.nodes.items() if n in (node, vm.node)}
-    answers = tuple(candidates(matrix, _unpinned(source), {vm.node}, nodes, policy, {name for _, name in late}))
+    tired = {name for _, name in late}
+    answers = tuple(candidates(matrix, _unpinned(source), {vm.node}, nodes, policy, tired, vm.guest))
     fit = [answer.node for answer in answers if answer.refusal is None]
     if not fit:
         if node and node not in nodes:

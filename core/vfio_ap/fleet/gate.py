@@ -16,6 +16,7 @@ from vfio_ap.fleet.candidates import Answer, candidates, nowhere
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.placement import Claim, Standing, standing
 from vfio_ap.fleet.policy import PolicyView
+from vfio_ap.fleet.verdict import GuestFacts
 from vfio_ap.fleet.views import MatrixView, NodeView
 
 HOSTNAME = "kubernetes.io/hostname"
@@ -91,6 +92,8 @@ class Situation:
     policy: PolicyView = field(default_factory=PolicyView)
     waited: Mapping[WaitKey, float] = field(default_factory=dict)
     """Seconds that each wait of the last plan has lasted."""
+    guest: GuestFacts = field(default_factory=GuestFacts)
+    """Of the VM that runs with the matrix."""
     moving: bool = False
     """A move of the VM is not yet seen to its end, so both sides stay frozen."""
 
@@ -222,7 +225,8 @@ def _place(situation: Situation, pod: PodView, placed: set[str]) -> _Draft:
         return _Draft(Wait(pod, refusal))
     late = frozenset(key for key, waited in situation.waited.items() if key[0] == pod.uid and waited >= limit)
     tired = {node for _, node in late}
-    answers = tuple(candidates(matrix, pod, placed, situation.nodes, situation.policy, tired))
+    nodes, policy = situation.nodes, situation.policy
+    answers = tuple(candidates(matrix, pod, placed, nodes, policy, tired, situation.guest))
     fit = [situation.nodes[a.node] for a in answers if a.refusal is None]
     if not fit:
         remedy = "give a node what is missing; see kubectl get apnodes"

@@ -84,6 +84,14 @@ def _status(document: dict[str, Any]) -> MoveStatus:
         asked_by=status.asked_by,
         migration=status.migration,
         migration_uid=status.migration_uid,
-        answers=tuple(Answer(n.name, Refusal(n.reason, "", n.message)) for n in status.nodes if n.reason),
+        answers=tuple(
+            Answer(
+                n.name,
+                Refusal(n.reason, "", n.message) if n.reason else None,
+                mode=n.mode,
+                warnings=tuple(n.warnings),
+            )
+            for n in status.nodes
+        ),
         refusal=reason,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vfio_ap.fleet.evacuation import VmView
+from vfio_ap.fleet.verdict import GuestFacts
 from vfio_ap_kube.snapshot.names import MATRIX
 
 
@@ -27,6 +28,9 @@ def vm_view(document: dict[str, Any]) -> VmView | None:
         evacuating=status.get("evacuationNodeName") == node,
         migratable=live.get("status") == "True",
         failure=str(state.get("failureReason") or "") if state.get("failed") else "",
+        guest=GuestFacts(
+            secure_execution="launchSecurity" in ((document.get("spec") or none).get("domain") or none)
+        ),
         external=(document.get("spec") or none).get("evictionStrategy") == "External",
         obstacle=": ".join(str(live[key]) for key in ("reason", "message") if live.get(key)),
     )

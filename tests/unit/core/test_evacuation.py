@@ -6,7 +6,9 @@ import pytest
 
 from vfio_ap.fleet.evacuation import Traffic, VmView, plan_evacuation
 from vfio_ap.fleet.gate import Situation
+from vfio_ap.fleet.policy import PolicyView
 from vfio_ap.fleet.scheduling import Constraints, Taint
+from vfio_ap.fleet.verdict import GuestFacts
 
 from .test_gate import PAY, POD, node, ready
 
@@ -79,3 +81,18 @@ def test_a_target_that_does_not_get_ready_in_time_gives_way_to_the_next():
     late = plan(DRAINED, node("n2"), node("n3"), waited={("p1", "n2"): 180.0})
     assert late.prepare == {"n3"}
     assert late.timed == {("p1", "n2"), ("p1", "n3")}
+
+
+def test_the_answers_say_in_which_mode_a_vm_could_go_and_only_live_is_taken():
+    policy = PolicyView(modes=("Restart",))
+    found = plan(DRAINED, ready("n2"), policy=policy)
+    (answer,) = [answer for answer in found.answers if answer.node == "n2"]
+    assert (found.start, answer.mode, answer.refusal.reason) == ("", "Restart", "LiveNotAllowed")
+    (live,) = [a for a in plan(DRAINED, ready("n2")).answers if a.node == "n2"]
+    assert (live.mode, live.refusal) == ("Live", None)
+    assert any("key" in warning for warning in live.warnings), "nothing is known of the keys here"
+
+
+def test_a_guest_under_secure_execution_never_moves_live():
+    sealed = dataclasses.replace(VM, guest=GuestFacts(secure_execution=True))
+    assert "Secure Execution" in plan(DRAINED, ready("n2"), vm=sealed).wait.message
