@@ -6,7 +6,6 @@ itself, and whether every node's agent does. What could not be looked at is said
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -282,16 +281,6 @@ def _configured(document: Document, name: str) -> Iterator[Check]:
         gates = " and ".join(kubevirt.GATES)
         text = f"leaves mediated devices alone, does not offer ours, has feature gates {gates}"
         yield Check("KubeVirt", "configuration", "ok", text)
-    migrations = ((document.get("spec") or {}).get("configuration") or {}).get("migrations") or {}
-    if migrations.get("allowPostCopy") is True:
-        patch = json.dumps(
-            {"spec": {"configuration": {"migrations": {"allowPostCopy": False}}}}, separators=(",", ":")
-        )
-        where = f"kubevirt {document['metadata']['name']} -n {document['metadata'].get('namespace', 'kubevirt')}"
-        text = "post-copy is allowed, with which QEMU refuses to migrate a VFIO device"
-        yield Check("KubeVirt", "post-copy", "FAIL", text, f"kubectl patch {where} --type=merge -p '{patch}'")
-    else:
-        yield Check("KubeVirt", "post-copy", "ok", "is off")
 
 
 def _matrices(snapshot: Snapshot) -> Iterator[Check]:

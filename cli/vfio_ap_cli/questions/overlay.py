@@ -72,7 +72,7 @@ def overlaid(
             verb = "change" if old else "create"
             found.append(Wanted(kind, name, space, verb, _guest_refusal(document, matrix, matrices), matrix))
             if matrix and not any(_runs(pod, name, space) for pod in documents.of("Pod")):
-                added.append(_pod(document, matrix, number))
+                added.append(pod_to_be(document, matrix, number))
             continue
         refusal = _refusal(kind, document, old)
         verb = "create" if old is None else "unchanged" if _same(kind, old, document) else "change"
@@ -169,7 +169,7 @@ def _runs(pod: Document, name: str, namespace: str) -> bool:
     return not ended and metadata.get("namespace") == namespace and labels.get("vm.kubevirt.io/name") == name
 
 
-def _pod(document: Document, matrix: str, number: int) -> Document:
+def pod_to_be(document: Document, matrix: str, number: int) -> Document:
     """Return the launcher pod that KubeVirt would make for a VM, as the gate sees it."""
     metadata, spec = document["metadata"], _template(document).get("spec") or {}
     labels = {MATRIX: matrix, "vm.kubevirt.io/name": metadata["name"], "kubevirt.io/created-by": f"new-{number}"}

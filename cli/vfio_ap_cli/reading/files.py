@@ -6,6 +6,7 @@ archive's members are read and never unpacked, and sizes are bounded.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tarfile
@@ -89,7 +90,7 @@ def manifests(names: Iterable[str]) -> list[Document]:
 def parsed(text: str | bytes, where: str, *, strict: bool = False) -> list[Document]:
     """Return the objects of a YAML text, those of Lists one by one; ``strict`` refuses what is none."""
     try:
-        loaded = list(yaml.load_all(text, Loader=_Loader))
+        loaded = [json.loads(text)] if where.endswith(".json") else list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise Stop(MISUSE, f"{where} is not YAML: {' '.join(str(error).split())}") from None
     except (RecursionError, ValueError) as error:

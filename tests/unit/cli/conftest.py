@@ -18,7 +18,7 @@ def ap(tmp_path, monkeypatch):
         folder = tmp_path / "snapshot"
         folder.mkdir(exist_ok=True)
         for number, document in enumerate(documents):
-            name = "must-gather.yaml" if document["kind"] == "MustGather" else f"{number}.yaml"
+            name = "must-gather.yaml" if document["kind"] == "MustGather" else f"{number}.json"
             (folder / name).write_text(json.dumps(document))
         arguments = [*words, "--snapshot", str(folder)] if documents else list(words)
         return CliRunner(env={"COLUMNS": str(columns)}).invoke(

@@ -1,8 +1,8 @@
 """Completion, in kubectl's words and in the shells'."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -65,10 +65,12 @@ def test_help_imports_nothing_heavy():
 
 def test_help_is_quick():
     best = min(_seconds() for _ in range(3))
-    assert best < 0.5
+    assert best < 0.4
 
 
 def _seconds():
-    begin = time.perf_counter()
+    """Return what one run costs the processor: what the clock says depends on who else is at work."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([BIN / "kubectl-ap", "--help"], capture_output=True, check=True)
-    return time.perf_counter() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
