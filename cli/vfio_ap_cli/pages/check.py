@@ -6,7 +6,6 @@ from vfio_ap.errors import Refusal
 from vfio_ap_cli.pages import out
 from vfio_ap_cli.questions.check import CheckAnswer, NodeAnswer
 
-
 _COLUMNS = ("NODE", "ANSWER", "MODE", "WHY")
 
 
