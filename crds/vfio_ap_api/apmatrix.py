@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vfio_ap.matrix import Matrix
-from vfio_ap_api.base import ConditionList, IdList, Model, Observed, ids_of, worded
+from vfio_ap_api.base import (
+    REGISTERS_RULE,
+    ConditionList,
+    IdItem,
+    IdList,
+    Model,
+    Observed,
+    ids_of,
+    known_registers,
+    worded,
+)
 from vfio_ap_api.crd import Column, Kind, Rule
 
 _UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -30,6 +40,51 @@ NamespaceName: TypeAlias = Annotated[
         json_schema_extra=worded(_LABEL, "a namespace's name: at most 63 of a-z, 0-9 and -"),
     ),
 ]
+
+
+_NAMES_NODES = "a variant names the machines or the labels of the nodes that it is for"
+_PATTERN = "^0x([0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{64})$"
+KeyPattern: TypeAlias = Annotated[
+    str,
+    Field(
+        max_length=66,
+        pattern=_PATTERN,
+        json_schema_extra=worded(_PATTERN, "a verification pattern: 0x and 16, 32 or 64 of 0-9 and a-f"),
+    ),
+]
+
+
+# Without the rule that an id is not named twice: in a list of lists the API server finds it too dear. The
+# operator refuses such a matrix.
+_Ids: TypeAlias = Annotated[
+    list[IdItem], Field(max_length=256, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+]
+
+
+class Variant(Model):
+    """Other ids of the same matrix, for the nodes that it names."""
+
+    machines: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Machines that it is for, as status.machine.id of APNodes says them; empty means any.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    node_selector: LabelMap = Field(
+        default_factory=dict,
+        description="Labels of the nodes that it is for; empty means any.",
+        json_schema_extra={"x-kubernetes-map-type": "atomic"},
+    )
+    adapters: Annotated[_Ids, Field(min_length=1, description="Written as spec.adapters is.")]
+    domains: Annotated[_Ids, Field(min_length=1, description="Written as spec.domains is.")]
+    control_domains: _Ids = Field(default_factory=list, description="Written as spec.controlDomains is.")
+
+    def matrix(self, field: str) -> Matrix:
+        """Return adapters x domains. Raises RefusedError that names ``field``, the variant's place in the spec."""
+        return Matrix(
+            ids_of(list(self.adapters), f"{field}.adapters"),
+            ids_of(list(self.domains), f"{field}.domains"),
+            ids_of(list(self.control_domains), f"{field}.controlDomains"),
+        )
 
 
 class APMatrixSpec(Model):
@@ -75,6 +130,30 @@ class APMatrixSpec(Model):
         description="Take over a mediated device with spec.uuid that somebody else made, if and only if its "
         "configuration equals this one.",
     )
+    expected_keys: dict[str, KeyPattern] = Field(
+        default_factory=dict,
+        max_length=11,
+        description="Master key verification patterns that the queues must have wherever the matrix is, by "
+        "register, as status.keySets of APNodes shows them: 'AES CUR': 0x0123456789abcdef. What a difference "
+        "means is for masterKeys of the APMigrationPolicy to say.",
+        json_schema_extra={"x-kubernetes-validations": [REGISTERS_RULE]},
+    )
+    variants: Annotated[list[Variant], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="Other ids for other machines or nodes, under the same UUID; the first that is for a node "
+        "counts. A VM gets from one to another when its device is taken out and in again (Reattach, Restart), "
+        "never by a live migration.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+
+    _known_registers = field_validator("expected_keys")(known_registers)
+
+    @field_validator("variants")
+    @classmethod
+    def _for_some_nodes(cls, variants: list[Variant]) -> list[Variant]:
+        if any(not (variant.machines or variant.node_selector) for variant in variants):
+            raise ValueError(_NAMES_NODES)
+        return variants
 
     def matrix(self) -> Matrix:
         """Return adapters x domains. Raises RefusedError for ids that the schema could not refuse."""
@@ -166,6 +245,12 @@ KIND = Kind(
             "!has(self.spec.adoptExisting) || !self.spec.adoptExisting || has(self.spec.uuid)",
             "spec.adoptExisting needs spec.uuid, the UUID of the existing device",
             ".spec.adoptExisting",
+        ),
+        Rule(
+            "!has(self.spec.variants) || self.spec.variants.all(v, (has(v.machines) && size(v.machines) > 0) || "
+            "(has(v.nodeSelector) && size(v.nodeSelector) > 0))",
+            _NAMES_NODES,
+            ".spec.variants",
         ),
     ),
 )

@@ -6,14 +6,13 @@ grouped by adapter, ids are written as ranges and each distinct set of master ke
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from vfio_ap.matrix import Matrix
 from vfio_ap_api.apmatrix import Uuid
-from vfio_ap_api.base import ConditionList, Model, Observed
+from vfio_ap_api.base import REGISTERS_RULE, ConditionList, Model, Observed, known_registers
 from vfio_ap_api.crd import Column, Kind
 
 Ids = Annotated[str, Field(max_length=1024)]
@@ -58,9 +57,6 @@ class ReservedQueues(Model):
         return Matrix.parse(self.adapters, self.domains)
 
 
-_REGISTER = "^((AES|APKA|ASYM) (NEW|CUR|OLD)|WK (NEW|CUR))$"
-_KNOWN = f"self.all(register, register.matches('{_REGISTER}'))"
-_KNOWN_TEXT = "a register is AES, APKA or ASYM with NEW, CUR or OLD (CCA), or WK with CUR or NEW (EP11)"
 Pattern = Annotated[str, Field(pattern="^0x([0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{64})$", max_length=66)]
 
 
@@ -73,15 +69,10 @@ class AttestedKeys(Model):
         min_length=1,
         max_length=11,
         description="Verification patterns by register, as in status.keySets: 'AES CUR': 0x0123456789abcdef.",
-        json_schema_extra={"x-kubernetes-validations": [{"rule": _KNOWN, "message": _KNOWN_TEXT}]},
+        json_schema_extra={"x-kubernetes-validations": [REGISTERS_RULE]},
     )
 
-    @field_validator("patterns")
-    @classmethod
-    def _known(cls, patterns: dict[str, str]) -> dict[str, str]:
-        if unknown := [register for register in patterns if not re.fullmatch(_REGISTER, register)]:
-            raise ValueError(f"{unknown[0]!r}: {_KNOWN_TEXT}")
-        return patterns
+    _known = field_validator("patterns")(known_registers)
 
     def matrix(self) -> Matrix:
         """Return the queues. Raises RefusedError for a text that is not a set of ids."""

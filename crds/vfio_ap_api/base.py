@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +28,22 @@ NO_REPEAT = {
     "message": "an id is named twice",
 }
 """CEL rule of an id list; ids that meet in ranges or in another notation are refused by ``ids_of``."""
+
+
+REGISTER = "^((AES|APKA|ASYM) (NEW|CUR|OLD)|WK (NEW|CUR))$"
+"""Name of a master key register (Q-15, Q-16)."""
+REGISTERS_RULE: dict[str, Any] = {
+    "rule": f"self.all(register, register.matches('{REGISTER}'))",
+    "message": "a register is AES, APKA or ASYM with NEW, CUR or OLD (CCA), or WK with CUR or NEW (EP11)",
+}
+"""CEL rule of a map by register; ``known_registers`` says the same here."""
+
+
+def known_registers(patterns: dict[str, str]) -> dict[str, str]:
+    """Return the patterns. Raises ValueError, as pydantic wants it, for a key that is no register."""
+    if unknown := [register for register in patterns if not re.fullmatch(REGISTER, register)]:
+        raise ValueError(f"{unknown[0]!r}: {REGISTERS_RULE['message']}")
+    return patterns
 
 
 def worded(pattern: str, message: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from vfio_ap.fleet.placement import Group
 from vfio_ap.fleet.policy import PolicyView, policy_of
 from vfio_ap.fleet.scheduling import Taint
 from vfio_ap.fleet.views import MatrixView, NodeView, Placement
+from vfio_ap.matrix import Matrix
 from vfio_ap_kube.snapshot import matrices, nodes, policies
 from vfio_ap_kube.snapshot.names import USE_LABEL
 from vfio_ap_operator.index import Index
@@ -106,8 +107,10 @@ class Fleet:
             names = members - holding
             if view.selector:
                 names = {name for name in names if view.selects(self.views[name].labels)}
-            if names:
-                found.append(Group(self.views[next(iter(names))], tuple(sorted(names))))
+            parts: dict[Matrix, list[str]] = {}
+            for name in sorted(names):
+                parts.setdefault(view.on(self.views[name]), []).append(name)
+            found += [Group(self.views[part[0]], tuple(part)) for part in parts.values()]
         return found
 
     def concerning(self, node: NodeView) -> list[MatrixView]:
@@ -318,7 +321,7 @@ class Fleet:
             self.dirty_nodes.add(name)
         self._holding.put(name, {*(item.matrix for item in new.desired), *new.mdevs} if new else ())
         self._alike.put(name, {new.shape} if new else ())
-        if old is None or new is None or (old.shape, old.labels) != (new.shape, new.labels):
+        if old is None or new is None or old.place != new.place:
             self.dirty_matrices |= self.matrices.keys()
             return
         touched = {item.matrix for view in (old, new) for item in view.desired} | (

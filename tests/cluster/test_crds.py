@@ -93,6 +93,11 @@ def test_what_is_no_id_is_refused(admin, field, item):
         ({"uuid": "nonsense"}, f'spec.uuid: Invalid value: "nonsense": {NOT_A_UUID}'),
         ({"uuid": ""}, f'spec.uuid: Invalid value: "": {NOT_A_UUID}'),
         ({"adoptExisting": True}, "spec.adoptExisting needs spec.uuid, the UUID of the existing device"),
+        ({"expectedKeys": {"AES TOP": "0x" + "a" * 16}}, "a register is AES, APKA or ASYM with NEW, CUR or OLD"),
+        ({"expectedKeys": {"AES CUR": "0xabc"}}, '"0xabc": a verification pattern: 0x and 16, 32 or 64 of 0-9'),
+        ({"variants": [{"adapters": [5], "domains": [4]}]}, "a variant names the machines or the labels"),
+        ({"variants": [{"machines": ["m"], "adapters": ["08"], "domains": [4]}]}, "an id is 0 to 255"),
+        ({"variants": [{"machines": ["m"], "domains": [4]}]}, "spec.variants[0].adapters: Required value"),
     ],
     ids=str,
 )
@@ -106,6 +111,17 @@ def test_a_bad_matrix_is_refused(admin, change, words):
 @pytest.mark.parametrize("name", ["crds.bad", "a" * 64])
 def test_a_name_that_makes_no_label_is_refused(admin, name):
     assert SHORT_NAME in admin.refused(matrix(name))
+
+
+def test_variants_and_expected_keys_are_accepted(admin):
+    variants = [
+        {"machines": ["IBM-3931-0000000000001A2B"], "adapters": ["9"], "domains": ["4-5"], "controlDomains": [4]},
+        {"nodeSelector": {"row": "b"}, "adapters": [10], "domains": [4]},
+    ]
+    keys = {"AES CUR": "0x0123456789abcdef", "WK CUR": "0x" + "ab" * 32}
+    with made(admin, matrix("crds-variants", variants=variants, expectedKeys=keys)) as name:
+        spec = admin.get(name)["spec"]
+    assert (spec["variants"][1]["adapters"], spec["expectedKeys"]) == ([10], keys)
 
 
 def test_a_name_of_63_is_accepted(admin):

@@ -1,8 +1,9 @@
 """Which matrices contradict each other, and which of the two stands.
 
-A queue belongs to one guest, so two matrices must not share one on any node that both may use; and a UUID names
-one device per node, so no two matrices share one at all. Two matrices with the same queues on nodes that have
-nothing in common are fine: that is how a machine room with equal LPARs looks.
+A queue belongs to one guest, so two matrices must not share one on any node that both may use; what counts on a
+node is the variant that is for it. A UUID names one device per node, so no two matrices share one at all. Two
+matrices with the same queues on nodes that have nothing in common are fine: that is how a machine room with equal
+LPARs looks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.views import MatrixView, NodeView
+from vfio_ap.matrix import Matrix
 
 
 def refusal_of(
@@ -33,8 +35,8 @@ def refusal_of(
                 f"UUID {matrix.uuid} belongs to APMatrix {other.name}",
                 "choose another spec.uuid, or leave it out to have one assigned",
             )
-        if node := _common_node(matrix, other, nodes):
-            overlap = matrix.matrix.overlap(other.matrix)
+        if found := _meeting(matrix, other, nodes):
+            node, overlap = found
             count = f"{len(overlap)} queues, the first is" if len(overlap) > 1 else "queue"
             return Refusal(
                 "Overlap",
@@ -47,9 +49,13 @@ def refusal_of(
 
 def _contradicts(a: MatrixView, b: MatrixView) -> bool:
     same_uuid = bool(a.uuid) and a.uuid == b.uuid
-    return same_uuid or bool(len(a.matrix.overlap(b.matrix)))
+    return same_uuid or any(len(mine.overlap(yours)) for mine in a.configurations for yours in b.configurations)
 
 
-def _common_node(a: MatrixView, b: MatrixView, nodes: Mapping[str, NodeView]) -> str:
-    """Return the first node, by name, that both may use; the empty text when there is none."""
-    return min((n.name for n in nodes.values() if a.selects(n.labels) and b.selects(n.labels)), default="")
+def _meeting(a: MatrixView, b: MatrixView, nodes: Mapping[str, NodeView]) -> tuple[str, Matrix] | None:
+    """Return the first node, by name, on which both would have a queue, and the queues; None for none."""
+    for name in sorted(n.name for n in nodes.values() if a.selects(n.labels) and b.selects(n.labels)):
+        overlap = a.on(nodes[name]).overlap(b.on(nodes[name]))
+        if len(overlap):
+            return name, overlap
+    return None

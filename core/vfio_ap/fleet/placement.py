@@ -107,9 +107,9 @@ def _desired_of(
         return _withdrawn(node, before)
     if refusal is not None or not matrix.uuid or not selected:
         return _thawed(before)
-    if not node.reported or node.limit_exceeded(matrix.matrix):
+    if not node.reported or node.limit_exceeded(matrix.on(node)):
         return _thawed(before)
-    return Desired(matrix.uuid, matrix.name, matrix.matrix, granted=True, adopt=matrix.adopt)
+    return Desired(matrix.uuid, matrix.name, matrix.on(node), granted=True, adopt=matrix.adopt)
 
 
 def _on_demand(matrix: MatrixView) -> bool:
@@ -143,7 +143,7 @@ def standing(node: NodeView, matrix: MatrixView, refusal: Refusal | None) -> Sta
     if not node.reported:
         text = "the agent has not reported yet; see its pod on the node"
         return Standing(node.name, "Pending", "NotReported", text, in_use)
-    if above := node.limit_exceeded(matrix.matrix):
+    if above := node.limit_exceeded(matrix.on(node)):
         return Standing(node.name, "Refused", above.reason, f"{above.message}; {above.remedy}", in_use)
     if not node.alive:
         text = "the node or its agent does not answer; what is known of it is history"
@@ -157,7 +157,7 @@ def standing(node: NodeView, matrix: MatrixView, refusal: Refusal | None) -> Sta
 def _without(node: NodeView, matrix: MatrixView) -> Standing:
     if matrix.placement is Placement.EVERYWHERE:
         return Standing(node.name, "Pending", "NotRequested", "not yet asked of the node's agent")
-    if absent := node.absent(matrix.matrix):
+    if absent := node.absent(matrix.on(node)):
         return Standing(node.name, "Pending", absent.reason, f"{absent.message}; {absent.remedy}")
     return Standing(node.name, "Available")
 
@@ -175,7 +175,7 @@ def _with(node: NodeView, matrix: MatrixView, held: HeldMdev | None, shall: Desi
     if shall.granted and matrix.name not in node.allocatable:
         text = "kubelet does not publish the resource yet"
         return Standing(node.name, "Pending", "NotAllocatable", text, held.in_use)
-    if shall.configuration != matrix.matrix:
+    if shall.configuration != matrix.on(node):
         if shall.frozen:
             text = "an edit waits until the move in flight is over"
             return Standing(node.name, "Ready", "EditWaits", text, held.in_use)

@@ -71,12 +71,14 @@ class MatrixView:
         return self.matrix
 
     @property
+    def configurations(self) -> tuple[Matrix, ...]:
+        """Return its ids as they are anywhere: its own, then those of its variants."""
+        return (self.matrix, *(variant.matrix for variant in self.variants))
+
+    @property
     def adapters(self) -> IdSet:
         """Return the adapters that it has on any node."""
-        found = self.matrix.adapters
-        for variant in self.variants:
-            found |= variant.matrix.adapters
-        return found
+        return IdSet.from_ids(adapter for matrix in self.configurations for adapter in matrix.adapters)
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Tell whether a node with these labels may hold the matrix."""
@@ -204,6 +206,11 @@ class NodeView:
     def shape(self) -> tuple[object, ...]:
         """Return what of a node, beside its labels, matters to a matrix that it does not hold."""
         return (self.alive, self.max_adapter, self.max_domain, self.present)
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Return what of a node says which matrices may be there, and with which ids."""
+        return (self.shape, self.labels, self.machine)
 
     @property
     def terms_of_move(self) -> tuple[object, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from vfio_ap.errors import Refusal, RefusedError
-from vfio_ap.fleet.views import MatrixView, Placement
-from vfio_ap_api.apmatrix import APMatrixSpec
+from vfio_ap.fleet.views import MatrixView, Placement, Variant
+from vfio_ap_api import apmatrix
 
 
 def matrix_view(document: dict[str, Any]) -> MatrixView:
@@ -23,8 +23,9 @@ def matrix_view(document: dict[str, Any]) -> MatrixView:
         "deleting": "deletionTimestamp" in metadata,
     }
     try:
-        spec = APMatrixSpec.model_validate(document.get("spec") or {})
+        spec = apmatrix.APMatrixSpec.model_validate(document.get("spec") or {})
         matrix = spec.matrix()
+        variants = tuple(_variant(item, f"spec.variants[{n}]") for n, item in enumerate(spec.variants))
     except ValidationError as error:
         first = error.errors()[0]
         where = "spec." + ".".join(str(part) for part in first["loc"])
@@ -41,8 +42,14 @@ def matrix_view(document: dict[str, Any]) -> MatrixView:
         selector=dict(spec.node_selector),
         namespaces=frozenset(spec.allowed_namespaces),
         adopt=spec.adopt_existing,
+        variants=variants,
+        expected=dict(spec.expected_keys),
         **common,
     )
+
+
+def _variant(item: apmatrix.Variant, field: str) -> Variant:
+    return Variant(item.matrix(field), dict(item.node_selector), frozenset(item.machines))
 
 
 def _accepted(status: dict[str, Any], generation: int) -> bool:

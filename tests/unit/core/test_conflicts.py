@@ -4,7 +4,7 @@ import pytest
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.conflicts import refusal_of
-from vfio_ap.fleet.views import MatrixView, NodeView
+from vfio_ap.fleet.views import MatrixView, NodeView, Variant
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 
@@ -57,3 +57,16 @@ def test_the_same_adapter_or_domain_alone_is_no_conflict(other):
 def test_ids_that_make_no_sense_are_the_first_reason():
     nonsense = Refusal("DuplicateId", "bb", "5 is named twice")
     assert refusal_of(matrix("bb", invalid=nonsense), [matrix("a")], NODES) is nonsense
+
+
+def test_variants_count_where_they_are_for_the_node():
+    east = Variant(Matrix(IdSet.of(9), IdSet.of(4)), selector={"zone": "e"})
+    moved = matrix("a", variants=(east,), selector={"zone": "e"})
+    assert refusal_of(matrix("bb"), [moved], NODES) is None, "its own ids are nowhere"
+    refusal = refusal_of(matrix("bb", "9"), [moved], NODES)
+    assert refusal is not None
+    assert "APMatrix a on node east: queue 09.0004" in refusal.message
+    both = matrix("bb", "9", selector={"zone": "w"})
+    assert refusal_of(both, [matrix("a", variants=(east,))], NODES) is None, "the variant is not for the west"
+    two = matrix("bb", "7", variants=(Variant(Matrix(IdSet.of(9), IdSet.of(4)), selector={"zone": "e"}),))
+    assert refusal_of(two, [matrix("a", "6", variants=(east,))], NODES) is not None

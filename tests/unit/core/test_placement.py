@@ -7,7 +7,7 @@ import pytest
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.placement import Claim, Group, desired_mdevs, standing, standings
 from vfio_ap.fleet.summary import summarise
-from vfio_ap.fleet.views import Desired, HeldMdev, MatrixView, NodeView, Placement
+from vfio_ap.fleet.views import Desired, HeldMdev, MatrixView, NodeView, Placement, Variant
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 
@@ -170,3 +170,24 @@ def test_an_edit_that_is_not_asked_of_the_agent_yet_is_not_ready():
 def test_a_matrix_on_its_way_out_is_made_where_its_vm_must_go():
     leaving = dataclasses.replace(ON_DEMAND, deleting=True)
     assert desired_mdevs(NODE, [leaving], {}, {"pay": Claim(frozenset({"n1"}))}) == (HELD,)
+
+
+def test_a_node_gets_the_ids_of_the_first_variant_that_is_for_it():
+    variants = (
+        Variant(Matrix(IdSet.of(9), IdSet.of(4)), machines=frozenset({"IBM-1"})),
+        Variant(WIDER, selector={"zone": "e"}),
+    )
+    varied = dataclasses.replace(EVERYWHERE, variants=variants)
+    first = dataclasses.replace(NODE, machine="IBM-1")
+    assert [item.configuration for item in desired_mdevs(first, [varied], {}, {})] == [variants[0].matrix]
+    assert [item.configuration for item in desired_mdevs(NODE, [varied], {}, {})] == [WIDER]
+    other = dataclasses.replace(NODE, labels={})
+    assert [item.configuration for item in desired_mdevs(other, [varied], {}, {})] == [CONFIG]
+    small = dataclasses.replace(first, max_adapter=8)
+    refused = standing(small, varied, None)
+    assert refused is not None
+    assert (refused.state, refused.reason) == ("Refused", "IdAboveMaximum")
+    lacking = dataclasses.replace(first, present=Matrix(IdSet.of(5, 6), IdSet.every()))
+    assert (
+        standing(lacking, dataclasses.replace(varied, placement=Placement.ON_DEMAND), None).reason == "QueueAbsent"
+    )

@@ -148,6 +148,19 @@ def test_nodes_that_are_alike_are_judged_once(fleet):
     assert len(fleet.groups(fleet.matrices["m5"].view)) == 2
 
 
+def test_nodes_with_other_ids_are_judged_apart(fleet):
+    variant = {"machines": ["IBM-2"], "adapters": [9], "domains": [4]}
+    fleet.observe_matrix(matrix("m5", [5], variants=[variant]))
+    settle(fleet)
+    assert len(fleet.groups(fleet.matrices["m5"].view)) == 1
+    fleet.observe_apnode(apnode("n2", machine={"id": "IBM-2"}))
+    assert "m5" in fleet.dirty_matrices
+    first, second = fleet.groups(fleet.matrices["m5"].view)
+    assert (first.names, second.names) == (("n1",), ("n2",))
+    fleet.observe_matrix(matrix("new", [9]))
+    assert {view.name for view in fleet.rivals(fleet.matrices["new"].view)} >= {"m5"}
+
+
 def test_judging_what_is_dirty_equals_judging_everything():
     """Random histories: the incremental verdicts are those of a fleet that saw only the last state."""
     dice = random.Random(7)

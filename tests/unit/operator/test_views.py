@@ -32,6 +32,14 @@ def test_a_matrix_is_read():
         ({"allowedNamespaces": None}, "InvalidSpec", "spec.allowedNamespaces"),
         ({"surprise": 1}, "InvalidSpec", "spec.surprise"),
         ({"uuid": "nonsense"}, "InvalidSpec", "spec.uuid"),
+        ({"expectedKeys": {"AES TOP": "0x" + "a" * 16}}, "InvalidSpec", "a register is"),
+        ({"expectedKeys": {"AES CUR": "0xabc"}}, "InvalidSpec", "spec.expectedKeys"),
+        ({"variants": [{"adapters": [5], "domains": [4]}]}, "InvalidSpec", "names the machines or the labels"),
+        (
+            {"variants": [{"machines": ["m"], "adapters": [5, "0x5"], "domains": [4]}]},
+            "DuplicateId",
+            "spec.variants[0].adapters",
+        ),
     ],
 )
 def test_a_matrix_that_makes_no_sense_says_where(change, reason, word):
@@ -40,6 +48,17 @@ def test_a_matrix_that_makes_no_sense_says_where(change, reason, word):
     assert view.invalid.reason == reason
     assert word in view.invalid.message
     assert not len(view.matrix)
+
+
+def test_variants_and_expected_keys_are_read():
+    variant = {"machines": ["IBM-1"], "nodeSelector": {"row": "b"}, "adapters": [9], "domains": ["4-5"]}
+    keys = {"AES CUR": "0x" + "a" * 16}
+    view = matrices.matrix_view(document(SPEC | {"variants": [variant], "expectedKeys": keys}))
+    assert view.invalid is None
+    assert view.expected == keys
+    (found,) = view.variants
+    assert (found.machines, found.selector) == ({"IBM-1"}, {"row": "b"})
+    assert (str(found.matrix), view.adapters) == ("adapters 9 x domains 4-5", IdSet.of(5, 6, 9))
 
 
 def test_accepted_counts_for_this_generation_only():
