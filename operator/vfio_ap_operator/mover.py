@@ -86,8 +86,9 @@ class Mover:
             for move in [move for move in known if not move.status.over]:
                 step, planned = self._next(situation, plan, vm, move, first)
                 first = first or move.name
-                needs = planned or needs
+                needs = needs | (planned or Evacuation())
                 steps.append(step)
+            needs = needs | moves.lingering(situation, vm, known)
             if vm.evacuating and vm.external and not steps and not births and self._may_try(situation, vm, known):
                 births.append((vm, None))
         self._steps[name], self._births[name] = steps, births

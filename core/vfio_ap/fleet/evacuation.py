@@ -60,6 +60,15 @@ class Evacuation:
     patience: float | None = None
     """As in a GatePlan."""
 
+    def __or__(self, other: Evacuation) -> Evacuation:
+        """Return what both need of the nodes and of time."""
+        waits = [p for p in (self.patience, other.patience) if p is not None]
+        return Evacuation(
+            self.prepare | other.prepare,
+            timed=self.timed | other.timed,
+            patience=min(waits, default=None),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:

@@ -7,13 +7,13 @@ pods go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.candidates import Answer
 from vfio_ap.fleet.evacuation import Evacuation, VmView
-from vfio_ap.fleet.gate import GIVEN_UP, GatePlan
+from vfio_ap.fleet.gate import GIVEN_UP, GatePlan, Situation
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.views import MatrixView, NodeView
 
@@ -170,6 +170,28 @@ def followed(status: MoveStatus, migration: MigrationView | None, around: Surrou
         return replace(status, phase="Holding", line=f"held on {pod.node}: {text}")
     line = f"from {status.source} to {pod.node}: KubeVirt {migration.phase}, device {_device(migration.phase)}"
     return replace(status, phase="Moving", line=line, refusal=None)
+
+
+def lingering(situation: Situation, vm: VmView, moves: Iterable[MoveView]) -> Evacuation:
+    """Return the sources that keep their device for a while after a move, as the policy says.
+
+    One that has given its device back already does not get it again.
+    """
+    found = Evacuation()
+    keep, name = situation.policy.keep_source, situation.matrix.name
+    for move in moves:
+        source = situation.nodes.get(move.status.source)
+        if not keep or move.status.phase != "Succeeded" or source is None or source.name == vm.node:
+            continue
+        if not any(item.matrix == name for item in source.desired):
+            continue
+        key = (move.uid, source.name)
+        left = keep - situation.waited.get(key, 0.0)
+        found = replace(found, timed=found.timed | {key})
+        if left > 0:
+            patience = min(left, found.patience or left)
+            found = replace(found, prepare=found.prepare | {source.name}, patience=patience)
+    return found
 
 
 def _device(phase: str) -> str:

@@ -7,8 +7,19 @@ import pytest
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.candidates import Answer
 from vfio_ap.fleet.evacuation import Evacuation, VmView
-from vfio_ap.fleet.gate import GIVEN_UP, GatePlan, Wait
-from vfio_ap.fleet.moves import MigrationView, MoveStatus, MoveView, Surroundings, asked, begun, followed, refused
+from vfio_ap.fleet.gate import GIVEN_UP, GatePlan, Situation, Wait
+from vfio_ap.fleet.moves import (
+    MigrationView,
+    MoveStatus,
+    MoveView,
+    Surroundings,
+    asked,
+    begun,
+    followed,
+    lingering,
+    refused,
+)
+from vfio_ap.fleet.policy import PolicyView
 from vfio_ap.fleet.views import Desired, HeldMdev
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
@@ -138,3 +149,20 @@ def test_a_request_that_makes_no_sense_is_refused_with_its_reason():
     status = refused(MOVE, Refusal("NoMatrix", "VM bank/ledger", "it has no matrix"))
     assert (status.phase, status.over) == ("Refused", True)
     assert "it has no matrix" in status.line
+
+
+def test_a_source_keeps_its_device_as_long_as_the_policy_says_and_never_gets_it_back():
+    moved = dataclasses.replace(VM, node="n2")
+    done = dataclasses.replace(MOVE, status=dataclasses.replace(STATUS, phase="Succeeded"))
+
+    def kept(source, seconds=60.0, **waited):
+        nodes = {"n1": source, "n2": arrived()}
+        situation = Situation(PAY, None, nodes, PolicyView(keep_source=seconds), waited=waited.get("waited", {}))
+        return lingering(situation, moved, [done])
+
+    first = kept(ready("n1"))
+    assert (first.prepare, first.patience) == ({"n1"}, 60)
+    later = kept(ready("n1"), waited={("u1", "n1"): 60.0})
+    assert (later.prepare, later.timed) == (frozenset(), {("u1", "n1")})
+    assert kept(node("n1")).prepare == frozenset()
+    assert kept(ready("n1"), seconds=0).timed == frozenset()
