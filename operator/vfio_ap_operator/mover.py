@@ -109,7 +109,7 @@ class Mover:
         if migration is not None or move.status.migration_uid:
             self._starting.pop(move.uid, None)
             status = move.status
-            if migration is not None and not status.migration_uid:
+            if migration is not None and not status.migration:
                 status = moves.begun(move, migration, situation.matrix, vm)
             status = self._follow(situation, plan, vm, status, migration)
             return _Step(move, status, vm), None

@@ -1,0 +1,197 @@
+"""The mover against a played API server that keeps what it was told: what is written, and what not again."""
+
+import itertools
+
+import pytest
+
+from vfio_ap.fleet.gate import Situation, plan_gate
+from vfio_ap_kube.client import ApiError
+from vfio_ap_operator.fleet import Fleet
+from vfio_ap_operator.mover import Mover
+
+from ..core.test_gate import PAY, node, ready
+
+SERIAL = itertools.count(1)
+MATRIX = {
+    "metadata": {"name": "pay", "uid": "m", "generation": 1, "resourceVersion": "1"},
+    "spec": {"adapters": [5], "domains": [4], "allowedNamespaces": ["bank"]},
+    "status": {"uuid": "u1"},
+}
+
+
+class Api:
+    """Stands for the client."""
+
+    def __init__(self):
+        self.made, self.applied, self.deleted = [], [], []
+        self.refusing = None
+
+    async def create(self, resource, document):
+        if self.refusing and resource.plural == "virtualmachineinstancemigrations":
+            raise self.refusing
+        metadata = {"name": document["metadata"].get("generateName", ""), **document["metadata"]}
+        metadata |= {
+            "uid": f"uid-{next(SERIAL)}",
+            "generation": 1,
+            "creationTimestamp": f"2026-01-{len(self.made):02}",
+        }
+        self.made.append({**document, "metadata": metadata})
+        return self.made[-1]
+
+    async def apply(self, resource, document, *, subresource=""):
+        self.applied.append(document)
+        whole = next((m for m in self.made if m["metadata"]["uid"] == document["metadata"]["uid"]), {})
+        return {**whole, **document, "metadata": {**whole.get("metadata", {}), **document["metadata"]}}
+
+    async def delete(self, resource, name):
+        self.deleted.append(name)
+
+
+class Events:
+    """Stands for the poster."""
+
+    def __init__(self):
+        self.said = []
+
+    async def post(self, about, kind, reason, message):
+        self.said.append((about["kind"], reason))
+
+
+def vmi(**status):
+    status = {
+        "phase": "Running",
+        "nodeName": "n1",
+        "conditions": [{"type": "LiveMigratable", "status": "True"}],
+    } | status
+    metadata = {"name": "ledger", "namespace": "bank", "uid": "vmi1", "annotations": {"ap.s390x.io/matrix": "pay"}}
+    return {"metadata": metadata, "spec": {"evictionStrategy": "External"}, "status": status}
+
+
+def pod(**spec):
+    labels = {"ap.s390x.io/matrix": "pay", "kubevirt.io/created-by": "vmi1", "vm.kubevirt.io/name": "ledger"}
+    metadata = {"name": "launcher", "namespace": "bank", "uid": "p1", "labels": labels}
+    return {"metadata": metadata, "spec": {"nodeName": "n1", **spec}}
+
+
+def request(uid="r1", **spec):
+    metadata = {"name": f"ask-{uid}", "namespace": "bank", "uid": uid, "generation": 1, "creationTimestamp": uid}
+    return {
+        "apiVersion": "ap.s390x.io/v1alpha1",
+        "kind": "APMigration",
+        "metadata": metadata,
+        "spec": {"vm": "ledger", **spec},
+    }
+
+
+@pytest.fixture
+def stage():
+    fleet, api, events = Fleet(), Api(), Events()
+    fleet.observe_matrix(MATRIX)
+    fleet.work.complete = True
+    fleet.work.observe_pod(pod())
+    fleet.views |= {"n1": ready("n1"), "n2": ready("n2")}
+    return fleet, api, events, Mover(fleet, api, events)
+
+
+async def turn(stage):
+    """Decide and write once, as the reconciler does; return what the nodes must hold."""
+    fleet, _, _, mover = stage
+    situation = Situation(PAY, None, fleet.views)
+    plan = plan_gate(situation, fleet.work.pods.get("pay", {}).values())
+    needs = mover.decide(situation, plan)
+    if "pay" in mover.busy:
+        await mover.act("pay")
+    await mover.settle_strays()
+    return needs
+
+
+async def test_a_marked_vm_gets_one_move_and_one_migration_however_often_it_is_looked_at(stage):
+    fleet, api, events, _ = stage
+    fleet.work.observe_vm(vmi(evacuationNodeName="n1"))
+    for _ in range(4):
+        await turn(stage)
+    assert [made["kind"] for made in api.made] == ["APMigration", "VirtualMachineInstanceMigration"]
+    migration = api.made[1]
+    assert migration["spec"] == {"vmiName": "ledger", "addedNodeSelector": {"kubernetes.io/hostname": "n2"}}
+    assert migration["metadata"]["annotations"]["kubevirt.io/evacuationMigration"] == "n1"
+    assert ("VirtualMachineInstance", "Evacuating") in events.said
+    writes = len(api.applied)
+    await turn(stage)
+    assert len(api.applied) == writes, "nothing changed, so nothing is written"
+
+
+async def test_a_vm_whose_evictions_are_not_ours_is_left_to_kubevirt(stage):
+    fleet, api, _, _ = stage
+    document = vmi(evacuationNodeName="n1")
+    document["spec"] = {"evictionStrategy": "LiveMigrate"}
+    fleet.work.observe_vm(document)
+    await turn(stage)
+    assert api.made == []
+
+
+async def test_a_migration_that_somebody_else_asked_for_is_followed(stage):
+    fleet, api, _, _ = stage
+    fleet.work.observe_vm(vmi())
+    metadata = {"name": "by-hand", "namespace": "bank", "uid": "mig1"}
+    fleet.work.observe_migration(
+        {"metadata": metadata, "spec": {"vmiName": "ledger"}, "status": {"phase": "Scheduling"}}
+    )
+    for _ in range(3):
+        await turn(stage)
+    (made,) = api.made
+    assert made["metadata"]["annotations"]["ap.s390x.io/migration-uid"] == "mig1"
+    (move,) = fleet.work.moves.values()
+    assert (move.status.phase, move.status.migration, move.status.source) == ("Waiting", "by-hand", "n1")
+
+
+async def test_the_second_of_two_requests_for_one_vm_is_refused(stage):
+    fleet, api, _, _ = stage
+    fleet.work.observe_vm(vmi())
+    fleet.work.observe_move(request("r1"))
+    fleet.work.observe_move(request("r2"))
+    await turn(stage)
+    said = {document["metadata"]["name"]: document["status"] for document in api.applied}
+    assert said["ask-r2"]["reason"] == "MoveInFlight"
+    assert "ask-r1" in said["ask-r2"]["message"]
+    assert said["ask-r1"]["phase"] == "Preparing"
+
+
+async def test_a_request_for_a_vm_that_is_not_known_is_refused_once_all_are_known(stage):
+    fleet, api, _, _ = stage
+    fleet.work.complete = False
+    fleet.work.observe_move(request())
+    await turn(stage)
+    assert api.applied == []
+    fleet.work.complete = True
+    await turn(stage)
+    assert api.applied[0]["status"]["reason"] == "NoMatrix"
+
+
+async def test_what_kubevirt_refuses_is_told_and_asked_again_later(stage):
+    fleet, api, events, _ = stage
+    fleet.work.observe_vm(vmi())
+    fleet.work.observe_move(request())
+    api.refusing = ApiError(422, "Invalid", "in-flight migration detected")
+    await turn(stage)
+    await turn(stage)
+    assert events.said.count(("VirtualMachineInstance", "MigrationRefused")) == 1
+
+
+async def test_a_target_is_prepared_before_kubevirt_is_asked(stage):
+    fleet, api, _, _ = stage
+    fleet.views["n2"] = node("n2")
+    fleet.work.observe_vm(vmi())
+    fleet.work.observe_move(request())
+    assert (await turn(stage)).prepare == {"n2"}
+    assert api.made == []
+
+
+async def test_of_moves_that_have_ended_only_some_are_kept(stage):
+    fleet, api, _, _ = stage
+    fleet.work.observe_vm(vmi())
+    for number in range(12):
+        fleet.work.observe_move(request(f"r{number:02}") | {"status": {"phase": "Failed"}})
+    api.made.append(request("r99", node="nosuch"))
+    fleet.work.observe_move(api.made[-1])
+    await turn(stage)
+    assert api.deleted == ["ask-r00", "ask-r01", "ask-r02"]
