@@ -59,6 +59,7 @@ class SimNode:
                 "VFIO_AP_KUBELET_DIR": str(folder / "device-plugins"),
                 "HOOK_SOCKET_DIR": "{mount:/var/run/kubevirt-hooks}",
                 "HOLD_FILE": "{mount:/etc/vfio-ap/hold}/annotations",
+                "WEBHOOK_CERTIFICATE": "{mount:/etc/vfio-ap/webhook}",
             },
             knobs=Knobs(status_period=1.0, first_backoff=0.5, address=address),
         )
