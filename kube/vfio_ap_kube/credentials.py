@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -65,6 +63,8 @@ def load(kubeconfig: str | None = None) -> Credentials:
 
 def from_kubeconfig(path: Path) -> Credentials:
     """Return the credentials of a kubeconfig's current context. Raises CredentialsError."""
+    import yaml  # only here: in a pod there is no kubeconfig, and an agent has little memory
+
     try:
         document = yaml.safe_load(path.read_text())
         context = _named(document, "contexts", document["current-context"])["context"]

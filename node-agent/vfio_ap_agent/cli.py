@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.host import grid
 from vfio_ap.host.diff import HostChange, changes
@@ -172,7 +170,13 @@ def _document(form: str, document: dict[str, Any]) -> None:
     if form == "json":
         print(json.dumps(document, indent=2))
     else:
-        sys.stdout.write(yaml.safe_dump(document, sort_keys=False))
+        sys.stdout.write(_yaml(document))
+
+
+def _yaml(document: object) -> str:
+    import yaml  # only here: the agent in a cluster writes none, and has little memory
+
+    return str(yaml.safe_dump(document, sort_keys=False))
 
 
 async def _watch(args: argparse.Namespace, host: LanedHost, ours: Ours) -> None:
@@ -206,7 +210,7 @@ def _say(form: str, document: dict[str, str], text: str) -> None:
     elif form == "json":
         print(json.dumps(document), flush=True)
     else:
-        print(yaml.safe_dump([document]), end="", flush=True)
+        print(_yaml([document]), end="", flush=True)
 
 
 if __name__ == "__main__":

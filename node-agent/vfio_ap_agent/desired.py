@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from vfio_ap.errors import Refusal, RefusedError
@@ -47,6 +46,8 @@ class Desired:
 
 def load(path: Path) -> Desired:
     """Return the wish in a YAML file, which may be a whole APNode. Raises RefusedError."""
+    import yaml  # only here: a spec from the API server is none
+
     try:
         document = yaml.safe_load(path.read_text())
     except OSError as error:

@@ -35,7 +35,7 @@ from vfio_ap.host.wish import (
     Wish,
 )
 from vfio_ap.idset import IdSet
-from vfio_ap.matrix import Matrix
+from vfio_ap.matrix import Apqn, Matrix
 
 
 def plan_host(view: HostView, wish: Wish, ours: Ours, set_aside: Mapping[str, Refusal] | None = None) -> HostPlan:
@@ -277,17 +277,20 @@ class _Attempt:
     def _refilters(self, targets: dict[str, Matrix]) -> list[Refilter]:
         """Return idle devices that lack adapters for no reason that still holds (V-24)."""
         steps = []
-        bound = self.view.by_driver().get(GUEST_DRIVER, {})
         for uuid, target in targets.items():
             mdev = self.view.mdevs.get(uuid)
             if mdev is None or mdev.matrix != target or mdev.guest is None or not mdev.proven_idle:
                 continue
             domains = target.domains & self.view.present.domains
             lacking = (target.adapters & self.view.present.adapters) - mdev.guest.adapters
-            able = IdSet.from_ids(a for a in lacking if not domains - bound.get(a, IdSet()))
+            able = IdSet.from_ids(a for a in lacking if self._bound(a, domains))
             if domains and able:
                 steps.append(Refilter(uuid, target, mdev.guest, able))
         return steps
+
+    def _bound(self, adapter: int, domains: IdSet) -> bool:
+        queues = (self.view.queues.get(Apqn(adapter, domain)) for domain in domains)
+        return all(queue is not None and queue.driver == GUEST_DRIVER for queue in queues)
 
     def _shrink_one(
         self, pending: list[str], now: dict[str, Matrix], targets: dict[str, Matrix]

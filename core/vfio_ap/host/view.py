@@ -78,16 +78,12 @@ class AdapterView:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """One queue device."""
+    """One queue device. Whether it is online, configured or checkstopped is its card's business."""
 
     driver: str = ""
     """Name of its driver, empty when none has it."""
     status: str = ""
     """``unassigned``, ``assigned`` or ``in use`` with vfio_ap (Q-18), else empty."""
-    online: bool | None = None
-    """Only the host's driver knows it."""
-    configured: bool | None = None
-    checkstopped: bool | None = None
     functions: int | None = None
     override: str = ""
 

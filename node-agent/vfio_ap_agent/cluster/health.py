@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aiohttp import web
-
 _LOG = logging.getLogger(__name__)
+_PATIENCE = 5.0
+_LONGEST_LINE = 8192
+"""Seconds and bytes that a client gets to say what it wants."""
 
 
 @dataclass(slots=True)
@@ -62,23 +66,40 @@ class Health:
         }
 
 
-async def serve(health: Health, address: str, port: int) -> web.AppRunner | None:
-    """Serve until the runner is cleaned up; a port that is taken is logged and does not stop the agent."""
+async def serve(health: Health, address: str, port: int) -> asyncio.Server | None:
+    """Serve until the server is closed; a port that is taken is logged and does not stop the agent.
 
-    async def healthz(_: web.Request) -> web.Response:
-        return web.json_response(health.document(), status=200 if health.alive else 503)
+    A few lines of HTTP, because aiohttp's server alone would be two of the agent's 60 MiB.
+    """
 
-    async def readyz(_: web.Request) -> web.Response:
-        return web.json_response(health.document(), status=200 if health.current else 503)
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(_PATIENCE):
+                request = await reader.readline()
+                while (await reader.readline()).strip():
+                    pass
+                writer.write(_response(health, request))
+                await writer.drain()
+        writer.close()
 
-    application = web.Application()
-    application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
     try:
-        await web.TCPSite(runner, address or None, port).start()
+        return await asyncio.start_server(answer, address or None, port, limit=_LONGEST_LINE)
     except OSError as error:
         _LOG.error("cannot serve /healthz: %s", error)
-        await runner.cleanup()
         return None
-    return runner
+
+
+def _response(health: Health, request: bytes) -> bytes:
+    """Return the answer to a request line such as ``GET /healthz HTTP/1.1``."""
+    method, _, rest = request.decode("latin-1").partition(" ")
+    path = rest.split(" ")[0].partition("?")[0]
+    good = {"/healthz": health.alive, "/readyz": health.current}.get(path)
+    if method not in ("GET", "HEAD"):
+        status = "405 Method Not Allowed"
+    elif good is None:
+        status = "404 Not Found"
+    else:
+        status = "200 OK" if good else "503 Service Unavailable"
+    body = b"" if good is None else json.dumps(health.document()).encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Connection: close\r\n\r\n".encode() + (b"" if method == "HEAD" else body)

@@ -90,7 +90,7 @@ async def _serve(args: argparse.Namespace, lock: Path | None) -> int:
             with contextlib.suppress(OSError):
                 await outlet.close()
             if served is not None:
-                await served.cleanup()
+                served.close()
             await host.close()
     return code
 

@@ -120,10 +120,8 @@ class Bus:
             yield Read(f"{paths.card(adapter)}/{file}")
         for apqn in self._apqns[adapter]:
             path = paths.queue(apqn)
-            for file in ("config", "chkstop", "ap_functions", "driver_override"):
+            for file in ("ap_functions", "driver_override"):
                 yield Read(f"{path}/{file}")
-            if self._bound.get(str(apqn)) == HOST_DRIVER:
-                yield Read(f"{path}/online")
 
     def status_ops(self, adapter: int) -> Iterable[Op]:
         """Return reads that wait while a queue is being reset (V-14)."""
@@ -149,9 +147,6 @@ class Bus:
             queue = QueueView(
                 driver,
                 _status(files, path) if driver == GUEST_DRIVER else "",
-                _flag(files, f"{path}/online") if driver == HOST_DRIVER else None,
-                _flag(files, f"{path}/config"),
-                _flag(files, f"{path}/chkstop"),
                 _word(files, f"{path}/ap_functions"),
                 (override or "").strip(),
             )

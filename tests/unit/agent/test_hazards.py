@@ -15,11 +15,22 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 
 from vfio_ap.errors import RefusedError
 from vfio_ap.host.ops import Data, Read, Write, Written
+from vfio_ap.host.wish import (
+    Configure,
+    Create,
+    EditMask,
+    Override,
+    Probe,
+    Remove,
+    SetMigratable,
+    Unbind,
+)
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, parse_matrix_file
 from vfio_ap_agent import paths
@@ -152,17 +163,31 @@ async def test_6_a_mask_is_never_written_where_there_is_an_override(node):
     assert not any("mask" in line for line in writes)
 
 
-@pytest.mark.parametrize("file", ["apmask", "create", "ap_config", "remove", "driver_override", "drivers_probe"])
-async def test_7_a_success_without_effect_is_a_failure(tmp_path, file):
+@pytest.mark.parametrize(
+    ("file", "step"),
+    [
+        ("apmask", EditMask), ("create", Create), ("ap_config", Configure), ("remove", Remove),
+        ("driver_override", Override), ("unbind", Unbind), ("drivers_probe", Probe), ("migratable", SetMigratable),
+    ],
+)  # fmt: skip
+async def test_7_a_success_without_effect_is_a_failure(tmp_path, file, step):
     """chzdev and ap-check believe it (T-11)."""
-    node = Node(tmp_path, prefer="override" if "driver" in file else "masks")
+    profile = "MIGv1" if file == "migratable" else "K7.1"
+    prefer = "override" if file in ("driver_override", "unbind", "drivers_probe") else "masks"
+    node = Node(tmp_path, profile, prefer)
+    mdev = replace(wanted(A, "4-5", "4,6,171"), migratable=True)
     if file == "remove":
-        await node.apply(wanted(A, "4-5", "4,6,171"))
+        await node.apply(mdev)
     node.witness.run = pretending(node.witness.run, file)
-    outcome = await node.apply(*(() if file == "remove" else (wanted(A, "4-5", "4,6,171"),)))
+    outcome = await node.apply(*(() if file == "remove" else (mdev,)))
     assert {refusal.reason for _, refusal in outcome.failures} <= {"NotAsWritten", "NotBound"}
-    assert outcome.failures
-    assert all(report.state in ("Failed", "Leaving") for report in outcome.reports)
+    assert isinstance(outcome.failures[0][0], step)
+    (report,) = outcome.reports
+    assert (report.state, bool(report.migratable)) == (
+        {"remove": "Leaving", "migratable": "Ready"}.get(file, "Failed"),
+        False,
+    )
+    assert report.note is not None
 
 
 @pytest.mark.parametrize("says", ["guest_matrix dyn ap_config", "flags : ap_config guest_matrix", ""])

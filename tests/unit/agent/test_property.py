@@ -24,7 +24,8 @@ BINDINGS = ("bind", "unbind")
 adapters = st.frozensets(st.sampled_from((*ADAPTERS, 9)), min_size=1, max_size=2).map(IdSet.from_ids)
 domains = st.frozensets(st.sampled_from((*DOMAINS, 17)), min_size=1, max_size=2).map(IdSet.from_ids)
 matrices = st.builds(Matrix, adapters, domains)
-wishes = st.dictionaries(st.sampled_from((A, A, B, FOREIGN)), st.tuples(matrices, st.booleans()), max_size=3)
+frozen = st.sampled_from((False, False, False, True))
+wishes = st.dictionaries(st.sampled_from((A, A, B, FOREIGN)), st.tuples(matrices, st.booleans(), frozen), max_size=3)
 reservations = st.lists(st.builds(Matrix, adapters, domains), max_size=1)
 
 ids = st.sampled_from((*ADAPTERS, *DOMAINS, 9, 17))
@@ -59,6 +60,7 @@ class Referee:
         self.node = node
         self.reserved: list[Matrix] = []
         self.wanted: dict[str, Matrix] = {}
+        self.frozen: dict[str, Matrix] = {}
         self.told: dict[str, set[Apqn]] = {}
         """Queues that each device was once told to have and then not."""
         node.witness.before, node.witness.after = self.before, self.after
@@ -89,6 +91,20 @@ class Referee:
         ours = self.node.applier.ours.mdevs
         return {uuid: mdev.assigned.text() for uuid, mdev in mdevs.items() if uuid not in ours}
 
+    def held_still(self) -> object:
+        """Return frozen devices as they are, and who has each of their queues."""
+        mdevs = self.node.kernel.mdevs.by_uuid
+        held = {uuid: mdevs[uuid].assigned.text() if uuid in mdevs else "" for uuid in self.frozen}
+        queues = {q for matrix in self.frozen.values() for q in matrix}
+        for mdev in (mdevs[uuid].assigned for uuid in self.frozen if uuid in mdevs):
+            queues |= set(Matrix(IdSet(mdev.adapters), IdSet(mdev.domains)))
+        cards = self.node.kernel.bus.cards
+        return held, {
+            q: cards[q.adapter].domains[q.domain].driver
+            for q in queues
+            if q.adapter in cards and q.domain in cards[q.adapter].domains
+        }
+
     def tell(self, new: dict[str, Matrix]) -> None:
         for uuid, old in self.wanted.items():
             self.told.setdefault(uuid, set()).update(set(old) - set(new.get(uuid, Matrix())))
@@ -96,6 +112,7 @@ class Referee:
 
     def before(self, op: Write) -> None:
         self.were = self.masks(), self.guests(), self.foreign(), self.hosts()
+        self.still = self.held_still()
         if op.path.endswith("/remove"):
             mdev = self.node.kernel.mdevs.by_uuid[op.path.split("/")[-2]]
             assert mdev.guest is None, "removed a device that a guest has"
@@ -104,6 +121,7 @@ class Referee:
     def after(self, op: Write) -> None:
         masks, guests, foreign, hosts = self.were
         left = hosts - self.hosts()
+        assert self.held_still() == self.still, f"{op} moved what a move holds still"
         for queue in (queue for matrix in self.reserved for queue in matrix):
             assert not (masks.reserves(queue) and not self.masks().reserves(queue)), f"{queue} left the host"
             assert queue not in left, f"{queue} left the host by {op}"
@@ -200,7 +218,7 @@ async def _live(node: Node, referee: Referee, first: tuple, story: list) -> None
     for action, look in story:
         meddle(node, referee, action)
         if action[0] == "wish":
-            mdevs = [WantedMdev(uuid, uuid, matrix, adopt) for uuid, (matrix, adopt) in action[1].items()]
+            mdevs = [WantedMdev(uuid, uuid, *what) for uuid, what in action[1].items()]
             now = wish(*mdevs, reserved=action[2])
         elif action[0] == "grow":
             now = replace(
@@ -208,6 +226,7 @@ async def _live(node: Node, referee: Referee, first: tuple, story: list) -> None
             )
         referee.tell({mdev.uuid: mdev.matrix for mdev in now.mdevs})
         referee.reserved = list(now.reserved)
+        referee.frozen = {mdev.uuid: mdev.matrix for mdev in now.mdevs if mdev.frozen}
         if look:
             try:
                 await node.applier.apply(now)
@@ -216,6 +235,8 @@ async def _live(node: Node, referee: Referee, first: tuple, story: list) -> None
             except TimeoutError:
                 pass
     node.witness.faults.clear()
+    referee.frozen = {}
+    now = replace(now, mdevs=tuple(replace(mdev, frozen=False) for mdev in now.mdevs))
     outcome = await node.applier.apply(now)
     for report in outcome.reports:
         assert report.state in ("Ready", "Foreign") or report.note is not None
