@@ -13,6 +13,7 @@ _HELP = {
     "nodes": "Nodes with an AP bus; with a NAME, that node's adapters x domains.",
     "matrix": "Where an APMatrix stands, node by node, and who uses it.",
     "check": "Whether a VM can move, node by node, and why not.",
+    "explain": "What holds an object, and what to do.",
     "plan": "What a file would change where, before it does.",
     "doctor": "Everything the product needs, green or red, with its remedy.",
     "must-gather": "One archive of all that support needs; no secrets.",

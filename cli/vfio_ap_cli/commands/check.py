@@ -44,7 +44,7 @@ def command(context: click.Context, vm: str, node: str, mode: str | None) -> Non
     if kind not in questions.KINDS:
         raise Stop(MISUSE, f"{vm} is not a VM", "write vm/NAME")
     settings = options.settings(context)
-    picture = take(settings, "VirtualMachine", *GUARDS)
+    picture = take(settings, "VirtualMachine", *GUARDS, within={"VirtualMachine": ""})
     if node and node not in picture.snapshot.nodes:
         raise Stop(NO, f"there is no node {node} with an AP bus", "see kubectl ap nodes")
     answer = questions.answer(picture.snapshot, picture.namespace, name, node, Mode(mode) if mode else None)

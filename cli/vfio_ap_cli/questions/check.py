@@ -21,6 +21,7 @@ from vfio_ap_cli.reading.documents import Document
 from vfio_ap_cli.snapshot import Snapshot
 from vfio_ap_kube.snapshot.names import MATRIX
 from vfio_ap_kube.snapshot.pods import pod_view
+from vfio_ap_kube.snapshot.vmis import vm_view
 
 KINDS = ("VirtualMachine", "VirtualMachineInstance")
 _ORDER = {"can move here": 0, "can start here": 0, "cannot": 1, "runs here": 2}
@@ -153,8 +154,8 @@ def _launcher(snapshot: Snapshot, matrix: str, namespace: str, name: str) -> Pod
 
 def _facts(vmi: Document | None) -> GuestFacts:
     """Return what of the guest matters. Post-copy is off: our admission turns it off for VMs with a matrix."""
-    domain = ((vmi or {}).get("spec") or {}).get("domain") or {}
-    return GuestFacts(secure_execution=domain.get("launchSecurity") is not None)
+    view = vm_view(vmi) if vmi is not None else None
+    return view.guest if view is not None else GuestFacts()
 
 
 def _move(

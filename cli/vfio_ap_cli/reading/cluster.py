@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -46,11 +46,17 @@ def stopped(error: ApiError, server: str) -> Stop:
     return Stop(NO_CLUSTER, f"{server} answered {error.status}: {error}")
 
 
-async def read(client: Client, server: str, kinds: Iterable[str]) -> Documents:
-    """Return the objects of these kinds. Raises ApiError when the server is away or knows no such user."""
+async def read(
+    client: Client, server: str, kinds: Iterable[str], within: Mapping[str, str] | None = None
+) -> Documents:
+    """Return the objects of these kinds, of some ``within`` a namespace only.
+
+    Raises ApiError when the server is away or knows no such user.
+    """
     base = await _base(client, server)
     wanted = [SOURCES[kind] for kind in kinds]
-    answers = await asyncio.gather(*(_read(client, source, base.system) for source in wanted))
+    spaces = {source.kind: base.system for source in wanted if source.own} | dict(within or {})
+    answers = await asyncio.gather(*(_read(client, source, spaces.get(source.kind, "")) for source in wanted))
     found: dict[str, tuple[Document, ...]] = {}
     missing: dict[str, str] = {}
     unserved = set()
@@ -102,7 +108,7 @@ async def _clock(client: Client) -> datetime.datetime | None:
     return time_of((answer.get("metadata") or {}).get("creationTimestamp"))
 
 
-async def _read(client: Client, source: Source, system: str) -> tuple[Document, ...] | str | None:
+async def _read(client: Client, source: Source, namespace: str) -> tuple[Document, ...] | str | None:
     """Return the objects of a kind, why they may not be read, or None where the API server has no such kind."""
     query = {"labelSelector": source.selector} if source.selector else {}
     for resource in source.resources():
@@ -110,7 +116,7 @@ async def _read(client: Client, source: Source, system: str) -> tuple[Document, 
             if source.names:
                 found = await asyncio.gather(*(_one(client, resource, name) for name in source.names))
                 return tuple({**item, "kind": source.kind} for item in found if item is not None)
-            answer = await client.listing(resource.within(system) if source.own else resource, **query)
+            answer = await client.listing(resource.within(namespace), **query)
         except ApiError as error:
             if error.status in (0, 401):
                 raise

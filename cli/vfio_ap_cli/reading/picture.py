@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vfio_ap_cli.exits import NO_CLUSTER, Stop
@@ -22,8 +22,16 @@ class Picture:
     namespace: str
 
 
-def take(settings: Settings, *more: str, needed: Iterable[str] = NEEDED, strict: bool = True) -> Picture:
+def take(
+    settings: Settings,
+    *more: str,
+    needed: Iterable[str] = NEEDED,
+    strict: bool = True,
+    within: Mapping[str, str] | None = None,
+) -> Picture:
     """Return the picture of what the settings name; ``more`` kinds are read beside the ``needed`` ones.
+
+    ``within`` has the kinds that are read in one namespace only, the empty one stands for the user's.
 
     Raises Stop where there is no cluster and, if ``strict``, where our own kinds are not there or may not be read.
     """
@@ -31,7 +39,8 @@ def take(settings: Settings, *more: str, needed: Iterable[str] = NEEDED, strict:
     if settings.snapshot:
         return Picture(snapshot(files.snapshot(settings.snapshot)), settings.namespace or "default")
     where = aimed(settings)
-    documents = documents_of(where, kinds)
+    namespace = settings.namespace or where.namespace
+    documents = documents_of(where, kinds, {kind: space or namespace for kind, space in (within or {}).items()})
     for kind in ("APNode", "APMatrix") if strict else ():
         if kind in documents.missing:
             raise Stop(
@@ -45,7 +54,7 @@ def take(settings: Settings, *more: str, needed: Iterable[str] = NEEDED, strict:
                 f"{where.credentials.server} has no {kind} objects",
                 "install the chart, or choose another --context; see kubectl ap doctor",
             )
-    return Picture(snapshot(documents), settings.namespace or where.namespace)
+    return Picture(snapshot(documents), namespace)
 
 
 def aimed(settings: Settings) -> Target:
@@ -53,11 +62,11 @@ def aimed(settings: Settings) -> Target:
     return target(settings.kubeconfig, settings.context)
 
 
-def documents_of(where: Target, kinds: Iterable[str]) -> Documents:
+def documents_of(where: Target, kinds: Iterable[str], within: Mapping[str, str]) -> Documents:
     """Return the documents of a cluster. Raises Stop."""
     wanted = tuple(kinds)
 
     async def question(client: Client) -> Documents:
-        return await cluster.read(client, where.credentials.server, wanted)
+        return await cluster.read(client, where.credentials.server, wanted, within)
 
     return cluster.asked(where, question)
