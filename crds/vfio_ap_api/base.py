@@ -54,7 +54,9 @@ def worded(pattern: str, message: str) -> dict[str, Any]:
 class Model(BaseModel):
     """Base of all models: fields in camelCase, unknown ones refused, instances frozen."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, defer_build=True
+    )
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document, without fields that are not set."""
@@ -64,7 +66,9 @@ class Model(BaseModel):
 class Observed(Model):
     """Base of what is read from the API server: fields of a newer version are ignored, not refused."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, defer_build=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, defer_build=True
+    )
 
 
 IdItem: TypeAlias = Annotated[

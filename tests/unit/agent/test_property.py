@@ -25,7 +25,9 @@ adapters = st.frozensets(st.sampled_from((*ADAPTERS, 9)), min_size=1, max_size=2
 domains = st.frozensets(st.sampled_from((*DOMAINS, 17)), min_size=1, max_size=2).map(IdSet.from_ids)
 matrices = st.builds(Matrix, adapters, domains)
 frozen = st.sampled_from((False, False, False, True))
-wishes = st.dictionaries(st.sampled_from((A, A, B, FOREIGN)), st.tuples(matrices, st.booleans(), frozen), max_size=3)
+wishes = st.dictionaries(
+    st.sampled_from((A, A, B, FOREIGN)), st.tuples(matrices, st.booleans(), frozen), max_size=3
+)
 reservations = st.lists(st.builds(Matrix, adapters, domains), max_size=1)
 
 ids = st.sampled_from((*ADAPTERS, *DOMAINS, 9, 17))
