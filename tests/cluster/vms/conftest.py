@@ -12,7 +12,8 @@ from vfio_ap_sim.controlplane import BinaryUnavailableError
 from vfio_ap_sim.kernel import machine_from
 from vfio_ap_sim.kubevirt import KubeVirt
 
-from .people import People
+from .meddlers import Meddlers
+from .pause import Pause
 
 CHART = Path(__file__).parents[3] / "charts" / "vfio-ap-operator"
 NODES = {"v1": "CEX8C", "v2": "CEX8C", "v3": "CEX8C", "z-odd": "CEX8P"}
@@ -55,8 +56,22 @@ async def whole() -> AsyncIterator[tuple[SimCluster, KubeVirt]]:
 
 
 @pytest_asyncio.fixture(loop_scope="package")
-async def people(whole) -> AsyncIterator[People]:
+async def people(whole) -> AsyncIterator[Meddlers]:
     """Who makes VMs and drains nodes; afterwards no VM, no matrix and no cordon is left."""
-    found = People(*whole)
+    found = Meddlers(*whole)
     yield found
     await found.leave()
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def _pausing(whole) -> Pause:
+    pause = Pause(whole[0].plane.kubectl)
+    await pause.install()
+    return pause
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def pause(_pausing: Pause) -> AsyncIterator[Pause]:
+    """Keeps the operator from going on at a place; afterwards its way is free."""
+    yield _pausing
+    await _pausing.at("")

@@ -1,0 +1,57 @@
+"""What changes around a running VM takes nothing from it, and says that it waits."""
+
+import pytest
+
+from vfio_ap_kube.client import NAMESPACES
+from vfio_ap_sim.cluster.simcluster import MATRICES, matrix
+
+from .people import BANK
+
+pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="package")]
+EQUAL = {"v1", "v2", "v3"}
+
+
+async def test_a_matrix_deleted_under_its_vm_stays_until_the_vm_is_gone(people):
+    uuid = await people.matrix("doomed")
+    source = await people.boot("survivor", "doomed")
+    await people.cluster.plane.kubectl("delete", "apmatrix", "doomed", "--wait=false")
+    await people.cluster.until(MATRICES, "doomed", lambda d: "InUse" in d["status"].get("state", ""), "kept")
+    assert people.users(uuid) == {source: "bank_survivor"}
+    await people.cluster.plane.kubectl("delete", "vm", "survivor", "-n", BANK)
+    await people.cluster.gone(MATRICES, "doomed")
+    assert people.users(uuid) == {}
+    await people.released(source)
+
+
+async def test_a_matrix_edited_under_its_vm_leaves_the_vm_its_device(people):
+    uuid = await people.matrix("edited")
+    source = await people.boot("steady", "edited")
+    await people.cluster.apply(matrix("edited", adapters=[5], domains=[4, 5], allowedNamespaces=[BANK]))
+
+    def observed(document):
+        return document["status"].get("observedGeneration") == document["metadata"]["generation"]
+
+    await people.cluster.until(MATRICES, "edited", observed, "seen")
+    assert people.users(uuid) == {source: "bank_steady"}
+    assert await people.migrate("steady") == "Succeeded"
+    await people.released(source)
+    assert list(people.users(uuid).values()) == ["bank_steady"]
+
+
+async def test_a_permission_withdrawn_under_a_running_vm_lets_it_move_and_ends_with_it(people):
+    uuid = await people.matrix("withdrawn")
+    source = await people.boot("tenant", "withdrawn")
+    await people.cluster.apply(matrix("withdrawn", adapters=[5], domains=[4], allowedNamespaces=["elsewhere"]))
+
+    def observed(document):
+        return document["status"].get("observedGeneration") == document["metadata"]["generation"]
+
+    await people.cluster.until(MATRICES, "withdrawn", observed, "seen")
+    assert await people.migrate("tenant") == "Succeeded"
+    await people.released(source)
+    assert list(people.users(uuid).values()) == ["bank_tenant"]
+    await people.cluster.plane.kubectl("delete", "vm", "tenant", "-n", BANK)
+    label = "use.ap.s390x.io/withdrawn"
+    await people.cluster.until(
+        NAMESPACES, BANK, lambda d: label not in d["metadata"]["labels"], "without the label"
+    )
