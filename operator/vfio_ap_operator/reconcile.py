@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from vfio_ap.fleet.conflicts import refusal_of
+from vfio_ap.fleet.evacuation import stale_strategy
 from vfio_ap.fleet.gate import GatePlan, Situation, plan_gate
 from vfio_ap.fleet.placement import Standing, desired_mdevs, standings
 from vfio_ap.fleet.policy import overruled
@@ -241,7 +242,9 @@ class Reconciler:
         found, available = standings(view, refusal, fleet.holders(view), fleet.groups(view), fleet.guard)
         summary = summarise(view, refusal, found, available)
         plan = fleet.work.gates.get(name, _NO_PLAN)
-        summary = served(summary, plan)
+        policy = fleet.policy_for(view)
+        notes = (stale_strategy(vm, policy) for vm in fleet.work.vms_of(name) if str(vm) == plan.user)
+        summary = served(summary, plan, next(notes, ""))
         status = documents.matrix_status(view, record.generation, record.status, summary, found, _now())
         if status == record.status:
             return

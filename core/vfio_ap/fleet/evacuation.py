@@ -16,7 +16,7 @@ from vfio_ap.fleet.candidates import Answer, candidates, nowhere
 from vfio_ap.fleet.gate import HOSTNAME, Situation, WaitKey
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.placement import standing
-from vfio_ap.fleet.policy import Budgets
+from vfio_ap.fleet.policy import Budgets, PolicyView
 from vfio_ap.fleet.verdict import GuestFacts
 
 
@@ -43,6 +43,19 @@ class VmView:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+def stale_strategy(vm: VmView, policy: PolicyView) -> str:
+    """Return what to say of a VM that was started under another policy, the empty text when there is nothing.
+
+    KubeVirt freezes a VMI's eviction strategy when it starts. Nothing is said where no policy was written.
+    """
+    ours = policy.evacuation == "Operator"
+    if not policy.name or vm.external is ours:
+        return ""
+    now = "the operator" if vm.external else "KubeVirt"
+    then = "the operator" if ours else "KubeVirt"
+    return f"{now} evacuates it as when it started; {then}, as policy {policy.name} says, from its next start"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,15 +56,19 @@ def summarise(
     return Summary(word, good, chosen, used_by, (accepted, ready))
 
 
-def served(summary: Summary, plan: GatePlan) -> Summary:
-    """Return the summary with what is said of the VMs that ask for the matrix: who has it, who waits for what."""
+def served(summary: Summary, plan: GatePlan, note: str = "") -> Summary:
+    """Return the summary with what is said of the VMs that ask for the matrix: who has it, who waits for what.
+
+    ``note`` is what else there is to know of the VM that has it.
+    """
     if plan.waits:
         first = plan.waits[0]
         more = f" (and {len(plan.waits) - 1} more wait)" if len(plan.waits) > 1 else ""
         text = f"VM {first.pod.vm_name} waits: {first.refusal}{more}"
         word = Verdict("Served", False, first.refusal.reason, text)
     elif plan.user:
-        word = Verdict("Served", True, "Served", f"VM {plan.user} has it or is being given it")
+        text = f"VM {plan.user} has it or is being given it"
+        word = Verdict("Served", True, "Served", f"{text}; {note}" if note else text)
     else:
         word = Verdict("Served", True, "Idle", "no VM asks for it")
     return replace(summary, used_by=plan.user or summary.used_by, conditions=(word, *summary.conditions))

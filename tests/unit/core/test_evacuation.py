@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from vfio_ap.fleet.evacuation import Traffic, VmView, plan_evacuation
+from vfio_ap.fleet.evacuation import Traffic, VmView, plan_evacuation, stale_strategy
 from vfio_ap.fleet.gate import Situation
 from vfio_ap.fleet.policy import PolicyView
 from vfio_ap.fleet.scheduling import Constraints, Taint
@@ -96,3 +96,18 @@ def test_the_answers_say_in_which_mode_a_vm_could_go_and_only_live_is_taken():
 def test_a_guest_under_secure_execution_never_moves_live():
     sealed = dataclasses.replace(VM, guest=GuestFacts(secure_execution=True))
     assert "Secure Execution" in plan(DRAINED, ready("n2"), vm=sealed).wait.message
+
+
+@pytest.mark.parametrize(
+    ("external", "evacuation", "words"),
+    [
+        (True, "Operator", ""),
+        (False, "KubeVirt", ""),
+        (True, "KubeVirt", "the operator evacuates it as when it started; KubeVirt, as policy p says"),
+        (False, "Operator", "KubeVirt evacuates it as when it started; the operator, as policy p says"),
+    ],
+)
+def test_a_vm_that_was_started_under_another_policy_keeps_its_strategy_and_it_is_said(external, evacuation, words):
+    vm = dataclasses.replace(VM, external=external)
+    assert stale_strategy(vm, PolicyView("p", evacuation=evacuation)).startswith(words)
+    assert stale_strategy(vm, PolicyView(evacuation=evacuation)) == ""
