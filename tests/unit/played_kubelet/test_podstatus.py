@@ -1,5 +1,7 @@
 """A pod's phase and conditions follow from its containers."""
 
+import re
+
 import pytest
 
 from vfio_ap_sim.kubelet.containers import View
@@ -105,3 +107,20 @@ def test_a_rejected_pod_says_why():
     made = rejection(make({}, ["c"]), "UnexpectedAdmissionError", "Allocate failed", T0)
     assert (made["phase"], made["reason"]) == ("Failed", "UnexpectedAdmissionError")
     assert made["message"] == "Pod was rejected: Allocate failed"
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("host:5000/disks/fedora:43", "host:5000/disks/fedora"),
+        ("fedora", "fedora"),
+    ],
+)
+def test_an_image_is_known_by_a_digest_as_of_a_registry(image: str, name: str):
+    pod = make({}, ["c"])
+    pod["spec"]["containers"][0]["image"] = image
+    found = status(pod, {}, {"c": View(RUNNING)}, address="", began=T0, now=T0)["containerStatuses"][0]["imageID"]
+    assert re.fullmatch(re.escape(name) + "@sha256:[0-9a-f]{64}", found)
+    pod["spec"]["containers"][0]["image"] = found
+    again = status(pod, {}, {"c": View(RUNNING)}, address="", began=T0, now=T0)["containerStatuses"][0]["imageID"]
+    assert again == found
