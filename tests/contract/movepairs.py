@@ -20,6 +20,7 @@ from vfio_ap.host.wish import HostPlan, Ours, WantedMdev, Wish
 from vfio_ap.matrix import Matrix
 from vfio_ap_agent import status
 from vfio_ap_agent.inventory.read import read_host
+from vfio_ap_agent.keys import picture
 from vfio_ap_agent.samples import Samples
 from vfio_ap_agent.statedir import StateDir
 from vfio_ap_sim.kernel import Control, InProcessHost, boot, machine_from
@@ -152,7 +153,7 @@ def document(name: str, side: Side, wanted: Matrix) -> dict[str, Any]:
             if reserved
             else []
         },
-        "status": status.build(view, HostPlan(), reports, samples),
+        "status": status.build(view, HostPlan(), reports, samples, picture(view, samples, ())),
     }
 
 

@@ -334,6 +334,12 @@ class Reason(enum.Enum):
 
     # only recognised in failures: nobody can foresee them
 
+    QueueNotCompatible = Explained(
+        "The target's kernel found that a queue's hardware differs; which attribute it was is in its log.",
+        _NOT_COMPATIBLE + "`Migration failed: Source and target queue (..) not compatible`",
+        "read the lines of vfio_ap_mdev in the target's kernel log; move to a node with an equal adapter",
+        _NONE,
+    )
     TargetRefused = Explained(
         "The target's kernel or QEMU refused the device's state; its kernel log says why.",
         f"`{_LOAD}..` with a number of the target's",
