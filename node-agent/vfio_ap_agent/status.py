@@ -76,6 +76,8 @@ def build(
         summary={"adapters": _adapters_text(view), "mdevs": _mdevs_text(mdevs)},
     )
     document = status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    # What a column shows is said even where it is the default: a blank is no answer.
+    document["kernel"]["liveMigration"] = kernel.live_migration
     counts = {name: document.get(name, 0) for name in ("hostQueues", "guestQueues", "driverlessQueues")}
     return _fit({**document, **counts})
 

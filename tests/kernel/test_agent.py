@@ -1,5 +1,7 @@
 """The agent as it ships on real s390x kernels: what the model is trusted for is held to the kernel here."""
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.kernel
@@ -10,6 +12,10 @@ CREATE = "/sys/devices/vfio_ap/matrix/mdev_supported_types/vfio_ap-passthrough/c
 PAYMENTS = {"uuid": A, "matrix": "payments", "adapters": "5", "domains": "4,17", "controlDomains": "4"}
 THEIRS = {"uuid": B, "matrix": "theirs", "adapters": "7", "domains": "4"}
 RESERVED = [{"adapters": "10", "domains": "4"}]
+
+
+THEIR_BIT = "0xfe" + 62 * "f"
+"""apmask without adapter 7, which somebody else released."""
 
 
 def wish(*mdevs, reserved=()):
@@ -52,6 +58,18 @@ SCENARIO = [
     ("not asked", "desire", wish(THEIRS)),
     ("adopted", "desire", wish({**THEIRS, "adopt": True})),
     ("theirs gone", "desire", wish()),
+    ("persisted", "persist", wish(PAYMENTS)),
+    ("defined", "sh", "mdevctl list --defined --dumpjson; ls /usr/lib/mdevctl/scripts.d/callouts"),
+    (
+        "restarted", "sh",
+        f"cd /sys/bus/mdev/devices && cat {A}/ap_config > /tmp/before && "
+        f"mdevctl stop --uuid {A} && [ ! -e {A} ] && mdevctl start --uuid {A} && cmp {A}/ap_config /tmp/before",
+    ),
+    ("at rest after mdevctl", "desire", wish(PAYMENTS)),
+    ("undefined", "desire", wish()),
+    ("definitions", "sh", "ls /etc/mdevctl.d/matrix; mdevctl list --defined"),
+    ("killed", "kills", [wish(PAYMENTS), wish()]),
+    ("after the kills", "sh", "cat /sys/bus/ap/apmask; ls /sys/bus/mdev/devices"),
     ("masks back", "sh", "echo +0-255 > /sys/bus/ap/apmask"),
     ("overridden", "override", wish(PAYMENTS)),
     ("overrides", "sh", "cd /sys/bus/ap/devices && grep . */driver_override; cat ../apmask ../aqmask"),
@@ -136,6 +154,27 @@ def test_what_others_made_is_left_alone_and_adopted_only_when_equal(played):
     # Adopted, the device is ours to remove; the mask bit was never ours to give back.
     assert "mdevs" not in played["theirs gone"]["document"]
     assert played["theirs gone"]["document"]["guestQueues"] == 4
+
+
+def test_mdevctl_and_its_callout_accept_what_the_agent_persists(played):
+    assert played["persisted"]["code"] == 0, played["persisted"]["stderr"]
+    said = played["defined"]["stdout"]
+    (found,) = json.loads(said[: said.rindex("]") + 1])[0]["matrix"]
+    attrs = [{"assign_adapter": "5"}, {"assign_domain": "4"}, {"assign_domain": "17"}]
+    assert found[A]["attrs"] == [*attrs, {"assign_control_domain": "4"}]
+    assert (found[A]["mdev_type"], found[A]["start"]) == ("vfio_ap-passthrough", "auto")
+    assert "ap-check" in said, "the rig has the callout of s390-tools"
+    assert played["restarted"]["code"] == 0, played["restarted"]["stderr"]
+    rest = played["at rest after mdevctl"]
+    assert (rest["code"], rest["document"]["steps"]) == (0, [])
+    assert played["undefined"]["code"] == 0
+    assert played["definitions"]["stdout"].strip() == ""
+
+
+def test_killed_before_and_after_every_write_it_ends_where_it_was_going(played):
+    """Mask, create, ap_config; remove, mask: ten lives end, two arrive."""
+    assert played["killed"] == {"lives": 10, "states": [["Ready"], []]}
+    assert played["after the kills"]["stdout"].split() == [THEIR_BIT]
 
 
 def test_by_override_single_queues_leave_and_come_back(played, guest):

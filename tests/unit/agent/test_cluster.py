@@ -166,6 +166,15 @@ async def test_a_foreign_change_is_said_before_it_is_repaired(node):
     assert "ForeignChange" in order[0][1]
 
 
+@pytest.mark.parametrize(("profile", "says"), [("K7.1", "no"), ("MIGv4PLUS", "unknown"), ("MIGv1", "unknown")])
+async def test_live_migration_is_said_even_while_it_is_unknown(tmp_path, profile, says):
+    """Which version of it a kernel has shows on a device only, and here is none."""
+    node = Cluster(tmp_path, profile=profile)
+    node.wish()
+    await node.agent.turn()
+    assert node.status["kernel"]["liveMigration"] == says
+
+
 async def test_a_wish_that_comes_during_a_pass_is_not_said_to_be_observed_by_it(node):
     node.wish(item(), generation=1)
     await node.agent.turn()

@@ -61,6 +61,16 @@ async def test_a_frozen_device_is_not_made_adopted_or_filtered_anew(node):
     assert set(node.applier.ours.mdevs) == {A}
 
 
+async def test_an_equal_device_of_somebody_else_is_not_adopted_while_frozen(tmp_path):
+    node = Node(tmp_path, prefer="masks")
+    node.kernel.write(f"{paths.BUS}/apmask", "-4")
+    node.foreign(C, adapters="4", domains="6")
+    await node.apply(frozen(C, "4", "6", adopt=True))
+    assert C not in node.applier.ours.mdevs
+    assert by_uuid(await node.apply(wanted(C, "4", "6", adopt=True)))[C].state == "Ready"
+    assert C in node.applier.ours.mdevs
+
+
 async def test_no_queue_of_a_frozen_device_changes_hands(node):
     """Not the queues it holds, not those it is to hold, neither out of the host nor back."""
     await node.apply(wanted(A, "5", "4"), wanted(B, "6", "4"))
