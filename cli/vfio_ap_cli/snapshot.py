@@ -17,7 +17,7 @@ from vfio_ap.fleet.evacuation import VmView
 from vfio_ap.fleet.gate import GatePlan, Situation, plan_gate
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView, policy_of
-from vfio_ap.fleet.views import MatrixView, NodeView
+from vfio_ap.fleet.views import MatrixView, NodeView, Placement
 from vfio_ap_api.apnode import APNode, APNodeStatus
 from vfio_ap_cli.reading.documents import Document, Documents, time_of
 from vfio_ap_kube.preconditions import kubevirt
@@ -70,6 +70,12 @@ class Snapshot:
     """Running VMs with a matrix."""
     gates: Mapping[str, GatePlan] = field(default_factory=dict)
     """By matrix, what the operator decides for its pods."""
+    holding: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Nodes by name of a matrix in their spec and by UUID of a device that they hold."""
+    alike: tuple[tuple[str, ...], ...] = ()
+    """Nodes, those together that are alike to a matrix that they do not hold."""
+    everywhere: frozenset[str] = frozenset()
+    """Matrices whose devices are on every node that they are meant for."""
     policies: tuple[PolicyView, ...] = ()
     """Every APMigrationPolicy."""
     guard: Refusal | None = None
@@ -113,21 +119,43 @@ def snapshot(documents: Documents, *, guarded: bool = True) -> Snapshot:
         pods=asking,
         vms=tuple(vm for d in documents.of("VirtualMachineInstance") if (vm := vmis.vm_view(d)) is not None),
         gates=gates,
+        holding=_holding(views),
+        alike=_alike(views),
+        everywhere=frozenset(n for n, view in found.items() if view.placement is Placement.EVERYWHERE),
         policies=rules,
         guard=closed,
     )
 
 
+def _holding(views: Mapping[str, NodeView]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for name, view in views.items():
+        for key in (*(item.matrix for item in view.desired), *view.mdevs):
+            found.setdefault(key, set()).add(name)
+    return {key: frozenset(names) for key, names in found.items()}
+
+
+def _alike(views: Mapping[str, NodeView]) -> tuple[tuple[str, ...], ...]:
+    found: dict[tuple[object, ...], list[str]] = {}
+    for name in sorted(views):
+        found.setdefault(views[name].shape, []).append(name)
+    return tuple(tuple(names) for names in found.values())
+
+
 def refused(found: Mapping[str, MatrixView], views: Mapping[str, NodeView]) -> dict[str, Refusal]:
     """Return which matrices do not stand: the stronger ones are judged first, as the operator does."""
-    standing: list[MatrixView] = []
+    rivals: dict[int | str, list[MatrixView]] = {}
     refusals: dict[str, Refusal] = {}
     for view in sorted(found.values(), key=MatrixView.precedence):
-        refusal = refusal_of(view, standing, views)
-        if refusal is None:
-            standing.append(view)
-        else:
+        keys = (*view.adapters, *([view.uuid] if view.uuid else ()))
+        # Two matrices without a common adapter or UUID cannot contradict each other
+        near = {other.name: other for key in keys for other in rivals.get(key, ())}
+        refusal = refusal_of(view, near.values(), views)
+        if refusal is not None:
             refusals[view.name] = refusal
+            continue
+        for key in keys:
+            rivals.setdefault(key, []).append(view)
     return refusals
 
 

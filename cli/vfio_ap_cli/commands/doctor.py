@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vfio_ap_cli import options
-from vfio_ap_cli.exits import NO
+from vfio_ap_cli.exits import NO, NO_CLUSTER
 
 
 @click.command("doctor")
@@ -17,7 +17,7 @@ def command(context: click.Context) -> None:
     r"""Check everything that the product needs, and print the exact remedy for what is missing.
 
     Looked at are the CRDs, operator and agents, the admission policies, KubeVirt's version and configuration. Exit
-    code 1 says that something is red.
+    code 1 says that something is red, or could not be looked at.
 
     \b
     kubectl ap doctor
@@ -37,4 +37,4 @@ def command(context: click.Context) -> None:
     else:
         out.show(*pages.page(found, snapshot.documents.where, snapshot.documents.version))
     if questions.unhealthy(found):
-        context.exit(NO)
+        context.exit(NO_CLUSTER if questions.blind(found) else NO)

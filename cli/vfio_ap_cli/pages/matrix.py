@@ -40,6 +40,8 @@ def one(answer: MatrixAnswer) -> list[str]:
                 ("domains", row.domains),
                 ("control", row.control_domains),
                 ("queues", str(answer.queues)),
+                ("variants", "; ".join(answer.variants)),
+                ("keys", ", ".join(f"{k} {v}" for k, v in sorted(answer.expected_keys.items()))),
                 ("placement", row.placement),
                 (
                     "nodes",

@@ -77,8 +77,13 @@ def checks(snapshot: Snapshot) -> list[Check]:
 
 
 def unhealthy(found: list[Check]) -> bool:
-    """Tell whether anything is red."""
-    return any(check.state == "FAIL" for check in found)
+    """Tell whether anything is red, or could not be looked at: unknown is never yes."""
+    return any(check.state in ("FAIL", "unknown") for check in found)
+
+
+def blind(found: list[Check]) -> bool:
+    """Tell whether nothing at all could be looked at."""
+    return all(check.state == "unknown" for check in found)
 
 
 def _definitions(snapshot: Snapshot) -> Iterator[Check]:

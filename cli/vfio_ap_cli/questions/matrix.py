@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from vfio_ap.fleet.placement import Standing, standing
+from vfio_ap.fleet.placement import Group, Standing, standing, standings
 from vfio_ap.fleet.summary import Summary, summarise
-from vfio_ap.fleet.views import MatrixView
+from vfio_ap.fleet.views import MatrixView, Variant
+from vfio_ap.matrix import Matrix
 from vfio_ap_cli.snapshot import Snapshot
 
 
@@ -49,6 +50,9 @@ class MatrixAnswer:
     queues: int
     selector: dict[str, str]
     created: str
+    variants: tuple[str, ...]
+    """Other ids for other nodes, as text."""
+    expected_keys: dict[str, str]
     nodes: tuple[Standing, ...]
     pods: tuple[PodRow, ...]
     conditions: tuple[str, ...]
@@ -71,6 +75,8 @@ def answer(snapshot: Snapshot, name: str) -> MatrixAnswer | None:
         queues=len(view.matrix),
         selector=dict(view.selector),
         created=view.created,
+        variants=tuple(_variant(variant) for variant in view.variants),
+        expected_keys=dict(view.expected),
         nodes=tuple(stands),
         pods=tuple(_pods(snapshot, name)),
         conditions=tuple(_conditions(snapshot, view)),
@@ -93,9 +99,32 @@ def where(snapshot: Snapshot, view: MatrixView) -> list[Standing]:
 
 
 def summary(snapshot: Snapshot, view: MatrixView) -> Summary:
-    """Return how it stands as a whole, by the rules that the operator's status follows."""
-    stands = where(snapshot, view)
-    return summarise(view, snapshot.refusals.get(view.name), stands)
+    """Return how it stands as a whole, by the rules that the operator's status follows.
+
+    Nodes that are alike are asked once: there may be thousands of matrices on a thousand nodes.
+    """
+    refusal = snapshot.refusals.get(view.name)
+    holding = snapshot.holding.get(view.name, frozenset()) | snapshot.holding.get(view.uuid or "none", frozenset())
+    holders = [snapshot.nodes[name] for name in sorted(holding)]
+    found, available = standings(view, refusal, holders, _groups(snapshot, view, holding), snapshot.guard)
+    return summarise(view, refusal, found, available)
+
+
+def _groups(snapshot: Snapshot, view: MatrixView, holding: frozenset[str]) -> Iterable[Group]:
+    """Yield the nodes that do not hold the matrix and may, alike ones with the same ids together."""
+    for names in snapshot.alike:
+        if not view.selector and not view.variants:
+            free = tuple(name for name in names if name not in holding) if holding else names
+            if free:
+                yield Group(snapshot.nodes[free[0]], free)
+            continue
+        parts: dict[Matrix, list[str]] = {}
+        for name in names:
+            node = snapshot.nodes[name]
+            if name not in holding and view.selects(node.labels):
+                parts.setdefault(view.on(node), []).append(name)
+        for part in parts.values():
+            yield Group(snapshot.nodes[part[0]], tuple(part))
 
 
 def users(snapshot: Snapshot, name: str) -> list[str]:
@@ -103,6 +132,12 @@ def users(snapshot: Snapshot, name: str) -> list[str]:
     plan = snapshot.gates.get(name)
     placed = {pod.vm_name for pod in snapshot.pods.get(name, ()) if pod.node}
     return sorted(placed or ({plan.user} if plan and plan.user else set()))
+
+
+def _variant(variant: Variant) -> str:
+    labels = [f"{key}={value}" for key, value in sorted(variant.selector.items())]
+    places = [*(f"machine {name}" for name in sorted(variant.machines)), *labels]
+    return f"{variant.matrix} on {', '.join(places) or 'any node'}"
 
 
 def _row(snapshot: Snapshot, view: MatrixView) -> MatrixRow:

@@ -195,8 +195,10 @@ def _node(before: Snapshot, after: Snapshot, name: str, touched: Iterable[str]) 
 
 def _desired(seen: Snapshot, node: NodeView) -> dict[str, Desired]:
     """Return what the operator gives a node to hold, by UUID; a guard is told apart from it."""
-    views = [view for view in seen.matrices.values() if view.uuid]
     claims: Mapping[str, Claim] = {name: plan.claim for name, plan in seen.gates.items()}
+    names = {name for name, claim in claims.items() if node.name in claim.nodes}
+    names |= {item.matrix for item in node.desired} | seen.everywhere
+    views = [view for name in names if (view := seen.matrices.get(name)) is not None and view.uuid]
     return {item.uuid: item for item in desired_mdevs(node, views, seen.refusals, claims)}
 
 

@@ -116,7 +116,7 @@ def test_what_could_not_be_read_is_unknown_and_not_green(ap):
         {"kind": "MustGather", "made": "2026-11-21T12:00:00Z", "unread": {"KubeVirt": "kubevirts is forbidden"}}
     )
     code, bad = found(ap, documents)
-    assert code == 0
+    assert code == 1
     assert bad["KubeVirt"]["state"] == "unknown"
     assert "forbidden" in bad["KubeVirt"]["message"]
     assert "configuration" not in bad
