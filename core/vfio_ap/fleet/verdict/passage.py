@@ -11,7 +11,7 @@ from vfio_ap.fleet.verdict.attributes import Semantics, differences
 from vfio_ap.fleet.verdict.findings import Findings
 from vfio_ap.fleet.verdict.question import Question, Said, in_guest, lowest, say
 from vfio_ap.fleet.verdict.reasons import Reason
-from vfio_ap.matrix import Apqn
+from vfio_ap.matrix import Apqn, Matrix
 
 
 def can_migrate(q: Question) -> Iterator[Said]:
@@ -63,18 +63,26 @@ def arrives(q: Question) -> Iterator[Said]:
     if lacking:
         text = f"the guest on {q.source.name} controls domains {lacking}, {target.name} has not"
         yield say(Reason.ControlDomainAbsent, f"control domain {lowest(lacking)}", text)
-    arrived = in_guest(q.device, target)
-    if not q.prepared or q.device is None or q.device.state != "Ready":
+    made = q.prepared and q.device is not None and q.device.state == "Ready"
+    if not made and (q.prepared or q.semantics is Semantics.TAKES_OVER or not q.alike):
         return
+    arrived = in_guest(q.device, target) if made else _expected(q)
     queue = next((apqn for apqn in moving if arrived is None or not arrived.contains(apqn)), None)
     if q.semantics is Semantics.TAKES_OVER:
         if queue is not None:
             text = f"is in the guest on {q.source.name}, and not in its device on {target.name}"
             yield say(Reason.QueueNotInDevice, f"queue {queue}", text)
     elif arrived is None or (arrived.adapters, arrived.domains) != (moving.adapters, moving.domains):
-        text = f"the guest has {moving} on {q.source.name}; the device has {arrived} on {target.name}"
+        would = "has" if made else "would have"
+        text = f"the guest has {moving} on {q.source.name}; the device {would} {arrived} on {target.name}"
         subject = f"queue {queue}" if queue is not None else q.mdev
         yield say(Reason.GuestMatrixDiffers, subject, text)
+
+
+def _expected(q: Question) -> Matrix:
+    """Return what a guest will get of the device on a target that has not made it yet, if all goes well."""
+    there = q.target.present
+    return Matrix(q.there.adapters & there.adapters, q.there.domains & there.domains)
 
 
 def hardware(q: Question) -> Iterator[Said]:

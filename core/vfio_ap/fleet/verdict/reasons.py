@@ -246,7 +246,7 @@ class Reason(enum.Enum):
         f"`{_LOAD}Input/output error`, `No such device` or `Argument list too long`; `number of queues on source "
         "(..) and target (..) guests differ`, `source guest's AP config size (..) larger than target's (..)`, "
         "`queue .. not assigned to guest matrix`",
-        "give the target the source's guest matrix",
+        "give all queues of the APMatrix to vfio_ap on both nodes, and leave out ids that one of them has not",
     )
     QueueNotInDevice = Explained(
         "The target's device has not every queue that the guest has on the source.",
