@@ -36,6 +36,9 @@ test-long: $(VENV)/.ready ## 10,000 random histories of hosts, wishes and meddle
 bench-model: $(VENV)/.ready ## What the kernel model costs: boot, reads, a thousand machines
 	@$(PY) tools/bench_model.py
 
+bench-operator: $(VENV)/.ready ## What the operator costs at 1,000 nodes and 5,000 matrices: memory, a pass, a change
+	@$(PY) tools/bench_operator.py $(NODES) $(MATRICES)
+
 bench-agent: $(VENV)/.ready ## What the agent costs: writes and time beside mdevctl, inventory and planning
 	@$(PY) tools/bench_agent.py
 
@@ -75,4 +78,4 @@ lock: ## Refresh requirements.lock from the members' requirements
 clean: ## Remove what was made here; the cache of binaries stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis uv.lock
 
-.PHONY: help setup demo binaries test test-unit test-kernel test-long bench-model bench-agent bench-gate lint format manifests proto crds lock clean
+.PHONY: help setup demo binaries test test-unit test-kernel test-long bench-model bench-agent bench-operator bench-gate lint format manifests proto crds lock clean

@@ -54,6 +54,8 @@ def _contradicts(a: MatrixView, b: MatrixView) -> bool:
 
 def _meeting(a: MatrixView, b: MatrixView, nodes: Mapping[str, NodeView]) -> tuple[str, Matrix] | None:
     """Return the first node, by name, on which both would have a queue, and the queues; None for none."""
+    if any(a.selector[key] != b.selector[key] for key in a.selector.keys() & b.selector.keys()):
+        return None  # no node has two values of one label: a machine room's rows are told apart without a look
     for name in sorted(n.name for n in nodes.values() if a.selects(n.labels) and b.selects(n.labels)):
         overlap = a.on(nodes[name]).overlap(b.on(nodes[name]))
         if len(overlap):

@@ -82,7 +82,8 @@ class MatrixView:
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Tell whether a node with these labels may hold the matrix."""
-        return all(labels.get(key) == value for key, value in self.selector.items())
+        selector = self.selector
+        return not selector or all(labels.get(key) == value for key, value in selector.items())
 
     def precedence(self) -> tuple[bool, str, str]:
         """Return what orders two matrices that contradict each other; the smaller one stands.
