@@ -87,9 +87,9 @@ class Guest:
         self.state = state
         self._environment = os.environ | {"RIG_STATE": str(state), "RIG_PORT": str(port), "RIG_KERNEL": kernel}
 
-    def rig(self, *arguments: str) -> subprocess.CompletedProcess:
+    def rig(self, *arguments: str, limit: float = 170) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [str(self._run), *arguments], env=self._environment, capture_output=True, text=True, timeout=170
+            [str(self._run), *arguments], env=self._environment, capture_output=True, text=True, timeout=limit
         )
 
     def play(self, scenario: list[tuple[str, str, object]]) -> dict[str, dict]:
@@ -100,7 +100,7 @@ class Guest:
         Return by name what each printed and its exit code.
         """
         (self.state / "share" / "scenario.json").write_text(json.dumps(scenario))
-        done = self.rig("exec", "cd /opt && python3 /share/player.py /share/scenario.json")
+        done = self.rig("exec", "cd /opt && python3 /share/player.py /share/scenario.json", limit=900)
         assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return json.loads(done.stdout)
 

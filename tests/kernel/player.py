@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, "/opt")
@@ -96,14 +97,10 @@ async def _life(host, wish):
 
 
 KINDS = {"sh": shell, "agent": agent, "desire": desire, "override": override, "persist": persist, "kills": kills}
+KINDS = {"sh": shell, "agent": agent, "desire": desire, "override": override, "persist": persist, "kills": kills}
 results = {}
 for name, kind, what in json.loads(Path(sys.argv[1]).read_text()):
-    results[name] = {
-        "sh": shell,
-        "agent": agent,
-        "desire": desire,
-        "override": override,
-        "persist": persist,
-        "kills": kills,
-    }[kind](what)
+    began = time.monotonic()
+    results[name] = KINDS[kind](what)
+    results[name]["seconds"] = round(time.monotonic() - began, 1)
 sys.stdout.write(json.dumps(results))

@@ -1,6 +1,7 @@
 """docs/agent.md: its commands print what the page says, its options and exit codes are those of the program."""
 
 import asyncio
+import configparser
 import os
 import re
 import sys
@@ -11,6 +12,7 @@ import yaml
 
 from vfio_ap_agent import cli
 from vfio_ap_agent.arguments import parser
+from vfio_ap_agent.desired import load
 from vfio_ap_sim.kernel import boot, machine_from
 from vfio_ap_sim.serve import Simulator
 
@@ -52,3 +54,20 @@ def test_every_reason_of_the_page_is_said_somewhere():
     folders = (Path(__file__).parents[3] / name for name in ("core/vfio_ap", "node-agent/vfio_ap_agent"))
     code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
     assert {reason for reason in reasons if f'"{reason}"' not in code} == set()
+
+
+@pytest.mark.parametrize("name", [name for name, text in FILES if "mdevs:" in text])
+def test_every_desired_file_of_the_page_can_be_read(tmp_path, name):
+    (tmp_path / name).write_text(dict(FILES)[name])
+    assert load(tmp_path / name).problems == ()
+
+
+def test_the_unit_of_the_page_runs_a_command_that_exists():
+    (unit,) = re.findall(r"<!-- unit -->\n```ini\n(.*?)```", PAGE, re.DOTALL)
+    found = configparser.ConfigParser(strict=False)
+    found.optionxform = str
+    found.read_string(unit)
+    command = found["Service"]["ExecStart"].split()
+    assert command[0].endswith("/bin/vfio-ap-agent")
+    assert parser("").parse_args(command[1:]).command == "apply"
+    assert {"libvirtd.service", "virtqemud.service"} <= set(found["Unit"]["Before"].split())
