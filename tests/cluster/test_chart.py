@@ -70,7 +70,7 @@ def test_odd_values_arrive(rendered):
     assert operator["containers"][0]["image"] == "registry.test:5000/crypto/vfio-ap-operator:1e3"
     assert agent["containers"][0]["image"] == "registry.test:5000/crypto/vfio-ap-agent:1e3"
     assert operator["imagePullSecrets"] == agent["imagePullSecrets"] == [{"name": "key"}]
-    assert operator["containers"][0]["ports"] == [{"name": "health", "containerPort": 65535}]
+    assert operator["containers"][0]["ports"][0] == {"name": "health", "containerPort": 65535}
     assert operator["nodeSelector"] == {"a.b/c": "true"}
     assert "nodeSelector" not in agent
     policy = documents["ValidatingAdmissionPolicy", "vfio-ap-pods"]["spec"]["validations"][0]["expression"]
@@ -113,7 +113,12 @@ def test_a_bad_value_is_refused_with_a_message(helm, flag, said):
 
 def test_crds_stay_when_the_chart_goes(rendered):
     crds = [d for (kind, _), d in rendered().items() if kind == "CustomResourceDefinition"]
-    assert {d["spec"]["names"]["kind"] for d in crds} == {"APMatrix", "APNode"}
+    assert {d["spec"]["names"]["kind"] for d in crds} == {
+        "APMatrix",
+        "APMigration",
+        "APMigrationPolicy",
+        "APNode",
+    }
     assert all(d["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"} for d in crds)
 
 
@@ -147,7 +152,20 @@ def test_the_operator_may_do_nothing_on_its_node(rendered):
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert not {"hostPID", "hostNetwork", "hostIPC", "volumes"} & set(pod)
+    assert not {"hostPID", "hostNetwork", "hostIPC"} & set(pod)
+    assert pod["volumes"] == [{"name": "webhook", "secret": {"secretName": "vfio-ap-webhook"}}]
+
+
+def test_without_an_early_word_and_injection_by_webhook_nothing_is_served_and_no_certificate_is_made(rendered):
+    documents = rendered("--set=admission.earlyRefusal=false")
+    assert not {kind for kind, _ in documents} & {"Secret", "Service", "ValidatingWebhookConfiguration"}
+    assert "volumes" not in pod_of(documents, "operator")
+
+
+def test_the_early_word_on_migrations_fails_open_and_is_not_for_the_operators_own(rendered):
+    (webhook,) = rendered()["ValidatingWebhookConfiguration", "vfio-ap"]["webhooks"]
+    assert webhook["failurePolicy"] == "Ignore"
+    assert "system:serviceaccount:" in webhook["matchConditions"][0]["expression"]
 
 
 @pytest.mark.parametrize("part", ["operator", "agent"])

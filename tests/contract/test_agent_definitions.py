@@ -1,4 +1,4 @@
-"""The real mdevctl reads, starts and stops what the agent persists on a plain host, and the agent agrees after it."""
+"""The real mdevctl reads, starts and stops what the agent persists on a plain host; the agent then agrees."""
 
 from __future__ import annotations
 
