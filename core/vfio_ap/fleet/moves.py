@@ -15,6 +15,7 @@ from vfio_ap.fleet.candidates import Answer
 from vfio_ap.fleet.evacuation import Evacuation, VmView
 from vfio_ap.fleet.gate import GIVEN_UP, GatePlan, Situation
 from vfio_ap.fleet.launchers import PodView
+from vfio_ap.fleet.verdict.failures import recognise
 from vfio_ap.fleet.views import MatrixView, NodeView
 
 FINAL = frozenset({"Checked", "Refused", "Succeeded", "Alarm", "Failed"})
@@ -151,9 +152,7 @@ def followed(status: MoveStatus, migration: MigrationView | None, around: Surrou
         if status.refusal is not None and status.refusal.reason == GIVEN_UP:
             return _failed(status, status.refusal)
         said = migration.failure or (around.vm.failure if around.vm is not None else "")
-        return _failed(
-            status, Refusal("MigrationFailed", f"migration {migration.name}", said or "no reason given")
-        )
+        return _failed(status, _meant(migration, said))
     pod = next((pod for pod in around.pods if pod.migration == migration.uid), None)
     wait = next((wait for wait in around.plan.waits if pod is not None and wait.pod.uid == pod.uid), None)
     status = replace(status, answers=around.plan.answers or status.answers, refusal=wait.refusal if wait else None)
@@ -239,6 +238,17 @@ def _not_as_meant(around: Surroundings, target: str) -> Refusal | None:
         text = f"the guest gets {held.guest} of {held.configuration}: the rest was filtered away"
         return Refusal("FilteredAway", subject, text, "bring the missing queues back on the node")
     return None
+
+
+def _meant(migration: MigrationView, said: str) -> Refusal:
+    """Return what a failure means, with the words in which it was told."""
+    known, subject = recognise(said), f"migration {migration.name}"
+    if known is None:
+        return Refusal(
+            "MigrationFailed", subject, said or "no reason given", "see the VMI's status.migrationState"
+        )
+    about = f"{known.subject}: " if known.subject else ""
+    return Refusal(known.reason, subject, f"{about}{known.message} ({said})", known.remedy)
 
 
 def _failed(status: MoveStatus, refusal: Refusal) -> MoveStatus:

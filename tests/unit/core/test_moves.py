@@ -166,3 +166,11 @@ def test_a_source_keeps_its_device_as_long_as_the_policy_says_and_never_gets_it_
     assert (later.prepare, later.timed) == (frozenset(), {("u1", "n1")})
     assert kept(node("n1")).prepare == frozenset()
     assert kept(ready("n1"), seconds=0).timed == frozenset()
+
+
+def test_a_failure_that_is_known_has_its_reason_and_remedy_and_keeps_its_words():
+    said = "operation failed: guest unexpectedly quit: error while loading state section id 3 (vfio-ap)"
+    status = follow(dataclasses.replace(MIGRATION, phase="Failed", failure=said))
+    assert status.refusal.reason not in ("MigrationFailed", "")
+    assert said in status.refusal.message
+    assert status.refusal.remedy
