@@ -92,6 +92,14 @@ class People:
         """Return once the node holds no device."""
         await self.cluster.until(APNODES, node, lambda d: not d["status"].get("mdevs"), "without a device")
 
+    async def cleared(self, node, uuid):
+        """Return once the node's agent has read back that the device may not move."""
+
+        def done(document):
+            return any(m["uuid"] == uuid and m.get("migratable") is False for m in document["status"]["mdevs"])
+
+        await self.cluster.until(APNODES, node, done, "with a device that may not move")
+
     async def told(self, name, reason):
         """Return the message of an Event in the namespace on anything of this name, once it is posted."""
         changes = follow(self.cluster.client, EVENTS.within(BANK))
