@@ -1,6 +1,6 @@
 """A hook sidecar for the tests: adds mdev hostdevs to the domain. Run by the played kubelet in place of an image.
 
-``sidecar.py [--version V] [--veto-target] [MODEL=UUID...]``
+``sidecar.py [--version V] [--veto-target] [--nonsense] [MODEL=UUID...]``
 """
 
 import argparse
@@ -33,6 +33,9 @@ class Sidecar:
         target = json.loads(request.vmi)["status"].get("migrationState", {}).get("targetNode")
         if self.options.veto_target and target:
             raise GRPCError(Status.FAILED_PRECONDITION, f"not on {target}")
+        if self.options.nonsense:
+            await stream.send_message(wire.OnDefineDomainResult(domainXML=request.domainXML[:-20]))
+            return
         root = ET.fromstring(request.domainXML)
         for device in self.options.devices:
             model, _, uuid = device.partition("=")
@@ -64,6 +67,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--version", default="v1alpha3")
     parser.add_argument("--veto-target", action="store_true")
+    parser.add_argument("--nonsense", action="store_true")
     parser.add_argument("devices", nargs="*")
     sidecar = Sidecar(parser.parse_args())
     server = Server([sidecar])

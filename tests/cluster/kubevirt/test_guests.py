@@ -74,6 +74,31 @@ async def test_a_guest_is_refused_for(site, why):
     assert site.users(device) == {"kv1": None}
 
 
+@pytest.mark.parametrize("feature", ["apft", "ap"])
+async def test_a_guest_whose_cpu_has_a_feature_turned_off_sees_no_adapter_or_does_not_start(site, feature):
+    device = site.device(f"without-{feature}")
+    site.make(device, "kv1")
+    await site.advertise(device, "kv1")
+    cpu = {"model": "host-model", "features": [{"name": feature, "policy": "disable"}]}
+    document = with_device("blind", device, cpu=cpu)
+    if feature == "ap":
+        await site.create(document)
+        assert "No 'ap-bus' bus found for device 'vfio-ap'" in await site.failure("blind")
+        return
+    assert await site.boot(document) == "kv1"
+    assert site.users(device) == {"kv1": "default_blind"}
+    assert not site.kubevirt.handlers["kv1"].guest(SPACE, "blind").sees_adapters
+
+
+async def test_a_sidecar_that_answers_nonsense_starts_no_guest(site):
+    device = site.device("nonsense")
+    site.make(device, "kv1")
+    await site.advertise(device, "kv1")
+    await site.create(with_device("confused", device, "--nonsense"))
+    assert "(domain_definition)" in await site.failure("confused")
+    assert site.users(device) == {"kv1": None}
+
+
 async def test_a_second_device_is_refused(site):
     device, other = site.device("first"), site.device("second")
     site.make(device, "kv1")

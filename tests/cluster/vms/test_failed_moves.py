@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from vfio_ap_operator.requests import MOVES
 from vfio_ap_sim.kubevirt.api import VMIS
 
 from .people import BANK
+from .test_moves import outcome
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="package")]
 EQUAL = {"v1", "v2", "v3"}
@@ -30,6 +32,11 @@ async def test_what_the_target_refuses_is_told_and_the_next_attempt_succeeds(peo
     assert words in await told
     found = await people.cluster.client.get(VMIS.within(BANK), "unlocked")
     assert words in found["status"]["migrationState"]["failureReason"]
+    (move,) = (await people.cluster.client.listing(MOVES.within(BANK)))["items"]
+    status = await outcome(people, move["metadata"]["name"], "Failed")
+    assert status["source"] == source
+    assert words in status["message"]
+    assert words in await people.told("unlocked", status["reason"])
     await back(people, uuid, source, "unlocked")
     await people.forget("unlocked")
     assert await people.migrate("unlocked") == "Succeeded"

@@ -1,9 +1,12 @@
 """What changes around a running VM takes nothing from it, and says that it waits."""
 
+import json
+
 import pytest
 
 from vfio_ap_kube.client import NAMESPACES
 from vfio_ap_sim.cluster.simcluster import MATRICES, matrix
+from vfio_ap_sim.kubevirt.api import VMIS
 
 from .people import BANK
 
@@ -55,3 +58,28 @@ async def test_a_permission_withdrawn_under_a_running_vm_lets_it_move_and_ends_w
     await people.cluster.until(
         NAMESPACES, BANK, lambda d: label not in d["metadata"]["labels"], "without the label"
     )
+
+
+async def test_a_matrix_changed_in_the_template_is_told_and_comes_with_the_restart(people):
+    """KubeVirt sees no difference: it compares specs, and the matrix is an annotation."""
+    uuid, other = await people.matrix("before"), await people.matrix("after", domains=[5])
+    source = await people.boot("switch", "before")
+    metadata = {"annotations": {"ap.s390x.io/matrix": "after"}}
+    patch = json.dumps({"spec": {"template": {"metadata": metadata}}})
+    await people.cluster.plane.kubectl("patch", "vm", "switch", "-n", BANK, "--type=merge", "-p", patch)
+    message = await people.told("switch", "RestartRequired")
+    assert "its template asks for matrix after, and it runs with matrix before" in message
+    assert "virtctl restart switch -n bank" in message
+    assert await people.migrate("switch") == "Succeeded"
+    await people.released(source)
+    assert list(people.users(uuid).values()) == ["bank_switch"]
+    vmi = await people.cluster.client.get(VMIS.within(BANK), "switch")
+    await people.cluster.plane.kubectl("delete", "vmi", "switch", "-n", BANK)
+    await people.cluster.until(
+        VMIS.within(BANK),
+        "switch",
+        lambda d: d["metadata"]["uid"] != vmi["metadata"]["uid"] and d.get("status", {}).get("phase") == "Running",
+        "running anew",
+    )
+    assert "bank_switch" in people.users(other).values()
+    assert "bank_switch" not in people.users(uuid).values()
