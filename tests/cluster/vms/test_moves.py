@@ -72,6 +72,19 @@ async def test_a_move_that_can_succeed_nowhere_is_refused_with_its_reason(people
     await people.cluster.plane.kubectl("delete", "apmigration", "hopeless", "-n", BANK)
 
 
+async def test_two_vms_leave_a_drained_node_for_one_target_side_by_side(people):
+    uuids = {"left": await people.matrix("twin-left")}
+    uuids["right"] = await people.matrix("twin-right", adapters=[6], domains=[7])
+    sources = {name: await people.boot(name, f"twin-{name}") for name in uuids}
+    assert set(sources.values()) == {"v1"}
+    await people.cluster.plane.kubectl("cordon", "v3")
+    assert "node/v1 drained" in await people.drain("v1", limit=90)
+    await people.released("v1")
+    for name, uuid in uuids.items():
+        await people.running(name, {"v2"})
+        assert people.users(uuid) == {"v2": f"bank_{name}"}
+
+
 async def test_a_migration_by_hand_that_can_succeed_nowhere_is_refused_when_it_is_asked_for(people):
     uuid = await people.matrix("early")
     source = await people.boot("early-bird", "early")
