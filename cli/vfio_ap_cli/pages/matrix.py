@@ -55,7 +55,7 @@ def one(answer: MatrixAnswer) -> list[str]:
             )
         )
     ]
-    parts += ["\n".join(out.folded(f"the operator's last word: {sentence}")) for sentence in answer.conditions]
+    parts += ["\n".join(out.folded(sentence)) for sentence in answer.conditions]
     if 0 < answer.queues <= _MOST:
         parts += [out.heading("queues"), _queues(row)]
     cells = ((s.node, s.state, s.reason or "-", "yes" if s.in_use else "-", s.message) for s in answer.nodes)

@@ -105,7 +105,8 @@ def _along(answer: NodeAnswer) -> str:
         return ""
     queues = "; ".join(f"adapter {row.adapter} domains {row.domains}" for row in masks.along)
     bound = "no masks release fewer" if masks.exact else f"no masks release fewer than {masks.at_least} in all"
-    return f"{masks.along_count} queues left the host with the wanted ones ({bound}): {queues}"
+    count = "1 queue" if masks.along_count == 1 else f"{masks.along_count} queues"
+    return f"{count} left the host with the wanted ones ({bound}): {queues}"
 
 
 def _keys(keys: Sequence[KeyRow]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from vfio_ap.fleet.gate import GatePlan, Lift, Release
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView, overruled, policy_of
 from vfio_ap.fleet.templates import restart_needed
+from vfio_ap.fleet.verdict import recognise
 from vfio_ap_api.apmigration import APMigration
 from vfio_ap_cli.questions import matrix as matrices
 from vfio_ap_cli.questions import nodes
@@ -275,8 +276,9 @@ def _moving(vm: Document | None, vmi: Document | None) -> Iterator[Refusal]:
         yield refusal
     state: dict[str, Any] = ((vmi or {}).get("status") or {}).get("migrationState") or {}
     if state.get("failed") and state.get("failureReason"):
-        text = f"its last migration failed: {' '.join(str(state['failureReason']).split())}"
-        yield Refusal("MigrationFailed", "", text)
+        said = " ".join(str(state["failureReason"]).split())
+        known = recognise(said) or Refusal("MigrationFailed", "", said)
+        yield replace(known, message=f"its last migration failed: {known.message}")
 
 
 def _moves(snapshot: Snapshot, namespace: str, vm: str) -> list[Document]:

@@ -56,7 +56,7 @@ class MatrixAnswer:
     nodes: tuple[Standing, ...]
     pods: tuple[PodRow, ...]
     conditions: tuple[str, ...]
-    """As the operator wrote them, where they differ from what is seen now."""
+    """What the operator wrote and is not computed here, or differs from what is seen now."""
 
 
 def rows(snapshot: Snapshot) -> list[MatrixRow]:
@@ -172,7 +172,10 @@ def _conditions(snapshot: Snapshot, view: MatrixView) -> Iterable[str]:
     document = snapshot.documents.one("APMatrix", view.name) or {}
     now = {verdict.type: verdict for verdict in summary(snapshot, view).conditions}
     for condition in (document.get("status") or {}).get("conditions") or []:
-        seen = now.get(str(condition.get("type")))
-        if seen is None or str(seen.status) != condition.get("status"):
-            kind, status, reason = (condition.get(key) for key in ("type", "status", "reason"))
-            yield f"{kind} is {status} ({reason}) {condition.get('message') or ''}".strip()
+        kind, status, reason = (condition.get(key) for key in ("type", "status", "reason"))
+        text = f"{kind} is {status} ({reason}): {condition.get('message') or ''}".rstrip(": ")
+        seen = now.get(str(kind))
+        if seen is None and status == "False":
+            yield text
+        elif seen is not None and str(seen.status) != status:
+            yield f"the operator's status still says: {text}"

@@ -150,15 +150,19 @@ def test_a_vm_that_must_be_restarted(ap):
     assert "virtctl restart ledger -n bank" in found["next"]
 
 
-def test_a_migration_that_failed_says_why(ap):
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("operation failed: nobody knows this one", "MigrationFailed"),
+        ("cannot migrate domain: 0000:00: Migration is disabled for VFIO device", "MigrationDisabled"),
+    ],
+)
+def test_a_migration_that_failed_says_why(ap, said, reason):
     failed = vmi("ledger", "payments", "lnx1")
-    failed["status"]["migrationState"] = {
-        "failed": True,
-        "failureReason": "load of migration failed: Invalid argument",
-    }
-    assert (
-        "load of migration failed" in ap(replaced(cluster(), failed), "explain", "vm/ledger", "-n", "bank").stdout
-    )
+    failed["status"]["migrationState"] = {"failed": True, "failureReason": said}
+    code, found = explained(ap, replaced(cluster(), failed), "vm/ledger")
+    assert (code, reasons(found)) == (1, [reason])
+    assert found["holds"][0]["message"].startswith("its last migration failed: ")
 
 
 def move(phase="Waiting", **status):

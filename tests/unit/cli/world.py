@@ -12,6 +12,7 @@ SYSTEM = "vfio-ap-system"
 UUID = "11111111-1111-5111-8111-111111111111"
 OTHER = "22222222-2222-5222-8222-222222222222"
 AES = "0x00112233445566770011223344556677"
+APKA = "0x8899aabbccddeeff8899aabbccddeeff"
 
 
 def meta(name, namespace="", **more):
@@ -98,7 +99,7 @@ def apnode(name, adapters=None, mdevs=(), reserved=(), machine="A1001", masks=No
             "controlDomains": "0-15",
             "masks": masks or {"adapters": "0-255", "domains": "0-255"},
             "adapters": adapters,
-            "keySets": [{"name": "k1", "patterns": {"AES CUR": AES, "AES NEW": "empty"}}],
+            "keySets": [{"name": "k1", "patterns": {"AES CUR": AES, "AES NEW": "empty", "APKA CUR": APKA}}],
             "mdevs": list(mdevs),
             "hostQueues": 32,
             "guestQueues": 0,
@@ -133,14 +134,14 @@ def pod(vm, matrix, node="", gated=False, namespace="bank", **more):
     }
 
 
-def vm(name, matrix, namespace="bank"):
+def vm(name, matrix, namespace="bank", status="Running"):
     template = {"metadata": {"annotations": {"ap.s390x.io/matrix": matrix}}, "spec": {"domain": {}}}
     return {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachine",
         "metadata": meta(name, namespace),
         "spec": {"runStrategy": "Always", "template": template},
-        "status": {"printableStatus": "Running"},
+        "status": {"printableStatus": status},
     }
 
 
