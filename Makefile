@@ -18,10 +18,10 @@ $(VENV)/.ready: requirements.lock $(MEMBERS:%=%/pyproject.toml)
 
 setup: $(VENV)/.ready ## Make the Python environment
 
-demo: $(VENV)/.ready ## A cluster of three simulated IBM Z nodes, from nothing; KEEP=1 leaves it running
+demo: $(VENV)/.ready ## Three simulated IBM Z nodes, two VMs and a drain, from nothing; KEEP=1 leaves it running
 	@$(PY) -m vfio_ap_sim.demo $(if $(KEEP),--keep)
 
-binaries: $(VENV)/.ready ## Get etcd, the Kubernetes servers, kubectl and helm into the cache
+binaries: $(VENV)/.ready ## Get etcd, the servers of Kubernetes and KubeVirt, kubectl and helm into the cache
 	@$(PY) -m vfio_ap_sim.controlplane binaries --all
 
 test: $(VENV)/.ready binaries ## All tests that can run on this machine; the others are named with what they need

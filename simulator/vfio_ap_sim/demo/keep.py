@@ -20,19 +20,23 @@ async def up(stage: Stage, cluster: SimCluster, interrupted: asyncio.Event) -> N
     programs = f"{plane.binaries['kubectl'].parent}:{Path(sys.executable).parent}"
     stage.headline("Everything stays up until Ctrl-C. In another terminal:")
     stage.show(f"export KUBECONFIG={plane.kubeconfig} PATH={programs}:$PATH")
-    stage.show("\n# what there is")
-    stage.show(f"kubectl get ap; kubectl get vm,vmi,vmim -n {NAMESPACE}; kubectl get pods -A -o wide")
-    stage.show("kubectl describe apmatrix guest3")
-    stage.show(f"kubectl events -n {NAMESPACE}")
-    stage.show(f"kubectl logs -n {SYSTEM} deploy/vfio-ap-operator")
+    stage.show("\n# what there is, and why")
+    stage.show(f"kubectl get ap; kubectl get vm,vmi,vmim,apmigrations -n {NAMESPACE}")
+    stage.show(f"kubectl describe apmatrix guest3; kubectl events -n {NAMESPACE}")
+    stage.show(f"kubectl ap doctor; kubectl ap nodes; kubectl ap check vm/ledger -n {NAMESPACE}")
+    stage.show(
+        f"tail -f {plane.run_dir}/n/*/logs/{SYSTEM}_vfio-ap-operator*/*.log    # kubectl logs needs a real kubelet"
+    )
     stage.show("\n# back again: by hand, by a drain; a stop and a start")
     stage.show("kubectl uncordon lnx1")
     stage.show(f"echo '{_MIGRATION}' | kubectl create -f -")
     stage.show("kubectl drain lnx2 --ignore-daemonsets --delete-emptydir-data")
-    stage.show(f'kubectl patch vm ledger -n {NAMESPACE} --type=merge -p \'{{"spec":{{"runStrategy":"Halted"}}}}\'')
+    for strategy in ("Halted", "Always"):
+        patch = f'{{"spec":{{"runStrategy":"{strategy}"}}}}'
+        stage.show(f"kubectl patch vm ledger -n {NAMESPACE} --type=merge -p '{patch}'")
     stage.show("\n# a node as its administrator sees it")
     for name, node in sorted(cluster.nodes.items()):
-        stage.show(f"vfio-ap-agent inventory --sysfs unix:{node.socket}    # {name}")
+        stage.show(f"vfio-ap-agent inventory --sysfs unix:{node.socket} --state-dir {node.state}    # {name}")
     try:
         await interrupted.wait()
     except asyncio.CancelledError:

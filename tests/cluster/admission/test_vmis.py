@@ -13,7 +13,7 @@ from .objects import CARDS, ENTRY, HOLD, HOOKS, MATRIX, PAYMENTS, RESOURCE, UUID
 pytestmark = pytest.mark.cluster
 
 USERS = '{"image":"user/side:1","args":["a","]"]}'
-NOT_THERE = ": APMatrix.spec.allowedNamespaces does not name it, or there is no such matrix"
+NOT_THERE = ": APMatrix.spec.allowedNamespaces does not name it, or the matrix does not exist or is refused"
 FROZEN = (
     "annotations ap.s390x.io/matrix, ap.s390x.io/uuid and hooks.kubevirt.io/hookSidecars cannot change while the "
     "VM runs"
