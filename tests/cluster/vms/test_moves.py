@@ -1,10 +1,15 @@
 """Every move has an APMigration: asked for by a user, seen by the operator, refused, given up, or checked only."""
 
+import asyncio
+import contextlib
+
 import pytest
 
+from vfio_ap_kube.watch import follow
 from vfio_ap_operator.requests import MOVES
 from vfio_ap_sim.controlplane import CommandFailedError
 
+from .pause import NODES
 from .people import BANK
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="package")]
@@ -18,6 +23,25 @@ def request(name, vm, **spec):
         "metadata": {"name": name, "namespace": BANK},
         "spec": {"vm": vm, **spec},
     }
+
+
+def by_hand(vm):
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstanceMigration",
+        "metadata": {"name": f"manual-{vm}", "namespace": BANK},
+        "spec": {"vmiName": vm},
+    }
+
+
+async def seen(people, vm):
+    """Return the name of the VM's first move, once the operator has made it."""
+    changes = follow(people.cluster.client, MOVES.within(BANK))
+    async with asyncio.timeout(40), contextlib.aclosing(changes):
+        async for change in changes:
+            if not change.synced and change.object["spec"]["vm"] == vm:
+                return change.object["metadata"]["name"]
+    raise AssertionError("a followed collection does not end")
 
 
 async def outcome(people, name, *phases):
@@ -98,7 +122,7 @@ async def test_a_migration_by_hand_that_can_succeed_nowhere_is_refused_when_it_i
     assert people.users(uuid) == {source: "bank_early-bird"}
 
 
-async def test_a_migration_by_hand_has_a_move_and_is_given_up_after_the_policys_limit(people):
+async def test_a_migration_by_hand_has_a_move_and_is_given_up_after_the_policys_limit(people, pause):
     policy = {
         "apiVersion": MOVES.api_version,
         "kind": "APMigrationPolicy",
@@ -109,11 +133,10 @@ async def test_a_migration_by_hand_has_a_move_and_is_given_up_after_the_policys_
     try:
         uuid = await people.matrix("hurried")
         source = await people.boot("waiter", "hurried")
-        for node in EQUAL - {source}:
-            await people.cluster.plane.kubectl("cordon", node)
-        assert await people.migrate("waiter") == "Failed"
-        (move,) = (await people.cluster.client.listing(MOVES.within(BANK)))["items"]
-        status = await outcome(people, move["metadata"]["name"], "Failed")
+        await pause.at(NODES)  # so no target can be prepared
+        await people.cluster.apply(by_hand("waiter"))
+        name = await seen(people, "waiter")
+        status = await outcome(people, name, "Failed")
         assert (status["reason"], status["askedBy"], status["source"]) == ("WaitedTooLong", "user", source)
         assert "could not begin within 5 s" in status["message"]
         assert people.users(uuid) == {source: "bank_waiter"}
