@@ -57,5 +57,5 @@ def command(context: click.Context, vm: str, node: str, mode: str | None) -> Non
             out.names(f"node/{item.node}" for item in answer.nodes if item.can)
         case _:
             out.show(*pages.page(answer, every=bool(node) or settings.output == "wide"))
-    if not answer.can:
+    if not answer.yes:
         context.exit(NO)

@@ -6,6 +6,10 @@ from vfio_ap.errors import Refusal
 from vfio_ap_cli.pages import out
 from vfio_ap_cli.questions.check import CheckAnswer, NodeAnswer
 
+_BY_HAND = (
+    "by hand: Reattach and Restart are judged and not carried out; to restart the VM elsewhere, stop it, keep it "
+    "from its node (a cordon, or its node selector), and start it"
+)
 _COLUMNS = ("NODE", "ANSWER", "MODE", "WHY")
 
 
@@ -27,7 +31,10 @@ def page(answer: CheckAnswer, *, every: bool = False) -> list[str]:
         return [*parts, "\nno node to look at"]
     rows = [row for node in answer.nodes for row in _rows(node, every=every)]
     parts.append("\napart from that:\n" if answer.obstacles else "")
-    return [*parts, ("" if answer.obstacles else "\n") + out.table(_COLUMNS, rows, sentence=True)]
+    parts.append(("" if answer.obstacles else "\n") + out.table(_COLUMNS, rows, sentence=True))
+    if any(node.answer == "by hand" for node in answer.nodes):
+        parts.append("\n" + "\n".join(out.folded(_BY_HAND)))
+    return parts
 
 
 def _rows(node: NodeAnswer, *, every: bool) -> list[tuple[str, str, str, str]]:

@@ -24,7 +24,7 @@ from vfio_ap_kube.snapshot.pods import pod_view
 from vfio_ap_kube.snapshot.vmis import vm_view
 
 KINDS = ("VirtualMachine", "VirtualMachineInstance")
-_ORDER = {"can move here": 0, "can start here": 0, "cannot": 1, "runs here": 2}
+_ORDER = {"can move here": 0, "can start here": 0, "by hand": 1, "cannot": 2, "runs here": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class NodeAnswer:
 
     node: str
     answer: str
-    """``can move here``, ``can start here``, ``cannot`` or ``runs here``."""
+    """``can move here``, ``can start here``, ``by hand``, ``cannot`` or ``runs here``."""
     modes: tuple[Mode, ...] = ()
     """Modes in which it can, the preferred one first."""
     refusals: tuple[Refusal, ...] = ()
@@ -65,11 +65,19 @@ class CheckAnswer:
     obstacles: tuple[Refusal, ...] = ()
     """What keeps the VM from moving anywhere."""
     nodes: tuple[NodeAnswer, ...] = ()
+    asked: Mode | None = None
+    """The one mode that was asked about."""
 
     @property
     def can(self) -> bool:
         """Tell whether it can move, or start, anywhere."""
         return not self.obstacles and any(node.can for node in self.nodes)
+
+    @property
+    def yes(self) -> bool:
+        """Tell whether what was asked is so; a mode that was asked about by name need not be the operator's."""
+        named = self.asked is not None and any(node.modes for node in self.nodes)
+        return self.can or (named and not self.obstacles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,7 @@ def answer(
         adapter_type=policy.adapter_type,
         master_keys=policy.master_keys,
         obstacles=tuple(_obstacles(snapshot, matrix, namespace, vmi, launcher, runs=runs)),
+        asked=mode,
         nodes=tuple(sorted((n for n in found if node in ("", n.node)), key=lambda n: (_ORDER[n.answer], n.node))),
     )
 
@@ -189,9 +198,9 @@ def _move(
             Refusal("NotSchedulable", target.name, placing, "see the VM's nodeSelector, affinity and tolerations"),
         )
     modes = () if placing else found.modes
-    return NodeAnswer(
-        target.name, "can move here" if modes else "cannot", modes, refusals, found.warnings, prepared
-    )
+    # The operator moves VMs live; the other modes it only judges (docs/decisions.md)
+    word = "can move here" if Mode.LIVE in modes else "by hand" if modes else "cannot"
+    return NodeAnswer(target.name, word, modes, refusals, found.warnings, prepared)
 
 
 def _unpinned(pod: PodView) -> PodView:

@@ -32,8 +32,11 @@ KINDS = (
     "APNode",
     "APMatrix",
     *POLICY_KINDS,
+    "ValidatingWebhookConfiguration",
 )
 """Kinds that are looked at."""
+EARLY = "migrations.ap.s390x.io"
+"""The webhook that refuses a migration when it is asked for; without it the gate holds the target's pod."""
 LEADER = "vfio-ap-operator"
 """Name of the operator's Lease."""
 _OLDEST = (1, 8)
@@ -248,6 +251,20 @@ def _admission(snapshot: Snapshot) -> Iterator[Check]:
     elif served:
         version = max(mutating, default="").rpartition("/")[2]
         yield Check("admission", "injection", "ok", f"by MutatingAdmissionPolicy {version}".rstrip())
+    yield from _early(snapshot)
+
+
+def _early(snapshot: Snapshot) -> Iterator[Check]:
+    """Tell whether moves that cannot succeed are refused when they are asked for."""
+    kind = "ValidatingWebhookConfiguration"
+    if kind not in snapshot.documents.kinds:
+        return
+    hooks = [hook for document in snapshot.documents.of(kind) for hook in document.get("webhooks") or []]
+    if any(hook.get("name") == EARLY for hook in hooks):
+        yield Check("admission", "early refusal", "ok", "of migrations that can succeed nowhere")
+    else:
+        text = "is not installed: such migrations are held at their target's pod, and refused later"
+        yield Check("admission", "early refusal", "warn", text, _HELM.format(system=snapshot.documents.system))
 
 
 def _kubevirt(snapshot: Snapshot) -> Iterator[Check]:

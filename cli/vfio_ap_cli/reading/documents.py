@@ -73,6 +73,7 @@ SOURCES = {
             (f"{_ADMISSION}/v1", f"{_ADMISSION}/v1beta1"),
         ),
         Source("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", (f"{_ADMISSION}/v1",)),
+        Source("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", (f"{_ADMISSION}/v1",)),
     )
 }
 """Every kind that is looked at, by name."""

@@ -203,6 +203,7 @@ _KINDS: dict[str, Callable[[Document], Document | None]] = {
     "MutatingAdmissionPolicy": _named_ours,
     "MutatingAdmissionPolicyBinding": _named_ours,
     "MutatingWebhookConfiguration": _webhook,
+    "ValidatingWebhookConfiguration": _webhook,
 }
 """What is kept of each kind; a kind that is not here is not taken at all."""
 

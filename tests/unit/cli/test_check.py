@@ -102,7 +102,15 @@ def test_and_a_no_under_a_policy_that_requires_them(ap):
 def test_a_mode_that_the_policy_does_not_allow_can_be_asked_about(ap):
     code, nodes, _ = rows(ap, cluster(), "--mode", "Restart")
     assert code == 0
-    assert nodes["lnx2"]["modes"] == ["Restart"]
+    assert (nodes["lnx2"]["modes"], nodes["lnx2"]["answer"]) == (["Restart"], "by hand")
+
+
+def test_what_the_operator_does_not_carry_out_is_no_yes(ap):
+    documents = [*cluster(), policy(modes=["Restart"])]
+    code, nodes, _ = rows(ap, documents)
+    assert (code, nodes["lnx2"]["answer"], nodes["lnx3"]["answer"]) == (1, "by hand", "by hand")
+    assert "not carried out" in ap(documents, "check", "vm/ledger", "-n", "bank").stdout
+    assert ap(documents, "check", "vm/ledger", "-n", "bank", "-o", "name").stdout == ""
 
 
 def test_a_secure_guest_never_moves_live(ap):

@@ -15,7 +15,7 @@ def found(ap, documents):
 def test_a_healthy_cluster_is_green(ap):
     assert found(ap, cluster()) == (0, {})
     text = ap(cluster(), "doctor").stdout
-    assert text.splitlines()[-1].strip() == "13 ok"
+    assert text.splitlines()[-1].strip() == "14 ok"
 
 
 def test_each_crd_is_needed(ap):
@@ -74,6 +74,11 @@ def test_each_policy_and_its_binding_are_needed(ap, kind):
     code, bad = found(ap, without(cluster(), kind, "vfio-ap-pods", "vfio-ap-vms"))
     assert code == 1
     assert set(bad) == {"ValidatingAdmissionPolicy vfio-ap-pods", "ValidatingAdmissionPolicy vfio-ap-vms"}
+
+
+def test_without_early_refusal_moves_are_refused_later(ap):
+    code, bad = found(ap, without(cluster(), "ValidatingWebhookConfiguration"))
+    assert (code, bad["early refusal"]["state"]) == (0, "warn")
 
 
 def test_what_injects_is_needed(ap):

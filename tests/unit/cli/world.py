@@ -174,7 +174,15 @@ def kubevirt(**configuration):
 
 def policy_objects():
     group = "admissionregistration.k8s.io/v1"
-    found = []
+    early = [{"name": "migrations.ap.s390x.io", "failurePolicy": "Ignore"}]
+    found = [
+        {
+            "apiVersion": group,
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": meta("vfio-ap"),
+            "webhooks": early,
+        }
+    ]
     for kind, names in (("Validating", policies.REQUIRED), ("Mutating", policies.INJECTING)):
         for name in names:
             policy = {"apiVersion": group, "kind": f"{kind}AdmissionPolicy", "metadata": meta(name)}
