@@ -126,6 +126,6 @@ def lpar() -> Lpar:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say on how many pairs of machines the verdict and the kernel agreed, and what only the verdict checks."""
     for name, module in list(sys.modules.items()):
-        if name.endswith("contract.test_verdict_agreement"):
+        if name.endswith(("contract.test_verdict_agreement", "contract.test_verdict_foresight")):
             for line in module.summary():
                 terminalreporter.write_line(line)
