@@ -96,3 +96,74 @@ def test_an_entry_of_nonsense_in_a_node_spec_is_left_out():
 def test_only_resources_with_a_count_are_allocatable():
     status = {"allocatable": {"cpu": "4", "ap.s390x.io/pay": "1", "ap.s390x.io/gone": "0"}}
     assert nodes.allocatable_matrices({"status": status}) == {"pay"}
+
+
+APNODE = {
+    "metadata": {"name": "n1", "generation": 1},
+    "spec": {"hostReserved": [{"adapters": "6", "domains": "4"}, {"adapters": "x", "domains": "4"}]},
+    "status": {
+        "machine": {"id": "IBM-3931-1"},
+        "kernel": {"release": "7.3", "liveMigration": "v4", "maxAdapter": 255, "maxDomain": 255},
+        "usageDomains": "4,6",
+        "controlDomains": "4",
+        "adapters": [
+            {
+                "id": 5,
+                "type": "CEX8P",
+                "functions": "0x87800000",
+                "state": "Checkstopped",
+                "host": "4",
+                "guest": "6",
+                "bound": "6",
+                "opModes": ["FIPS2011", "FIPS2009"],
+                "keys": [
+                    {"domains": "4", "set": "k1"},
+                    {"domains": "6", "set": "k2", "sampled": "2026-01-01T00:00:00Z"},
+                    {"domains": "9", "set": "cut"},
+                ],
+            },
+            {"id": 300, "type": "CEX8C"},
+        ],
+        "keySets": [
+            {"name": "k1", "patterns": {"WK NEW": "empty", "WK CUR": "0x1"}},
+            {"name": "k2", "patterns": {"WK CUR": "0x2"}, "opModes": ["BSI2011"], "attested": True},
+        ],
+        "mdevs": [
+            {
+                "uuid": "u1",
+                "state": "Ready",
+                "adapters": "5,9",
+                "domains": "4,6",
+                "controlDomains": "4,6",
+                "guestAdapters": "5",
+                "guestDomains": "4,6",
+            },
+            {"uuid": "u2", "state": "Incomplete", "adapters": "6", "domains": "4", "reason": "GuestMatrixUnknown"},
+        ],
+    },
+}
+
+
+def test_what_a_verdict_looks_at_is_read():
+    node = nodes.node_view(APNODE, labels={}, ready=True, allocatable=frozenset())
+    assert (node.machine, node.release, node.live) == ("IBM-3931-1", "7.3", "v4")
+    assert node.cards.keys() == {5}, "an adapter of no sense is not there"
+    card = node.cards[5]
+    assert (card.state, card.functions, card.bound) == ("Checkstopped", 0x87800000, IdSet.of(6))
+    assert (card.domains, card.op_modes) == (IdSet.of(4, 6), ("FIPS2009", "FIPS2011"))
+    first, second = node.keys[5]
+    assert (first.domains, first.keys.patterns) == (IdSet.of(4), (("WK CUR", "0x1"), ("WK NEW", "empty")))
+    assert (second.sampled, second.keys.attested, second.keys.op_modes) == (
+        "2026-01-01T00:00:00Z",
+        True,
+        ("BSI2011",),
+    )
+    guest = node.mdevs["u1"].guest
+    assert guest is not None
+    assert (str(guest), guest.control_domains) == ("adapters 5 x domains 4,6", IdSet.of(4))
+    assert node.mdevs["u2"].guest is None, "what cannot be read is not known, and not nothing"
+
+
+def test_a_reservation_that_cannot_be_read_reserves_everything():
+    first, second = nodes.node_view(APNODE, labels={}, ready=True, allocatable=frozenset()).reserved
+    assert (str(first), len(second)) == ("adapters 6 x domains 4", 256 * 256)
