@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
+
+import pytest
 
 from vfio_ap.fleet.verdict import Mode, MovePolicy, MoveVerdict, Reason, recognise, verdict
 from vfio_ap.fleet.views import MatrixView
+from vfio_ap.matrix import Matrix
 from vfio_ap_kube.snapshot.nodes import node_view
 from vfio_ap_sim.kernel import ControlError
 from vfio_ap_sim.kernel.migration import migrate
 
 from .conftest import A
-from .movepairs import Pair, document, draw
+from .movepairs import PROFILES, Pair, Side, document, draw
 
 PAIRS = 10_000
 AGREEMENT: dict[str, Counter[str]] = {}
@@ -120,3 +124,19 @@ def test_verdict_and_kernel_agree() -> None:
             raise AssertionError(f"seed {seed}: {error}; kernel log {log}") from None
         AGREEMENT.setdefault(pair.source.profile, Counter())[what] += 1
         DISTINCT.add(pair)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_they_agree_on_a_matrix_that_its_file_cannot_show(profile: str) -> None:
+    """With 512 queues ``matrix`` and ``guest_matrix`` are truncated (V-12); the guest is told by its queues."""
+    wide = Matrix.parse("5,6", "0-255", "4")
+    source = Side(profile, "0000000000000001", usage="0-255", device=wide, guest=True)
+    target = replace(source, sequence="0000000000000002", guest=False)
+    pair = Pair(source, target, wanted=wide)
+    found, said, _ = ask(pair)
+    assert (found.mode, said) == (Mode.LIVE, "")
+    filtered = replace(pair, target=replace(target, away=(("06.00ab", "nobody"),)))
+    found, said, _ = ask(filtered)
+    assert judge(filtered, found, said) == "both no"
+    assert found.refusals[0].reason == "DeviceFailed"
+    assert "06.00ab" in found.refusals[0].message

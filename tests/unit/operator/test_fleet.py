@@ -161,6 +161,36 @@ def test_nodes_with_other_ids_are_judged_apart(fleet):
     assert {view.name for view in fleet.rivals(fleet.matrices["new"].view)} >= {"m5"}
 
 
+def launcher(matrix, *, node="", migration=""):
+    labels = {"ap.s390x.io/matrix": matrix, "kubevirt.io/created-by": f"vmi-{matrix}"}
+    labels |= {"kubevirt.io/migrationJobUID": migration} if migration else {}
+    return {
+        "metadata": {
+            "name": f"l-{matrix}",
+            "namespace": "bank",
+            "uid": f"pod-{matrix}{migration}",
+            "labels": labels,
+        },
+        "spec": {"nodeName": node} if node else {},
+        "status": {"phase": "Running" if node else "Pending"},
+    }
+
+
+def test_what_a_verdict_looks_at_concerns_those_who_move(fleet):
+    """A key that is read anew is no business of five thousand VMs that stay where they are."""
+    fleet.work.observe_pod(launcher("m5", node="n1"))
+    fleet.work.observe_pod(launcher("m6"))
+    fleet.work.observe_pod(launcher("m7", node="n1", migration="mig"))
+    settle(fleet)
+    card = {"id": 5, "type": "CEX8C", "functions": "0x93800000", "host": "4"}
+    fleet.observe_apnode(apnode("n1", adapters=[card]))
+    settle(fleet)
+    keyed = card | {"keys": [{"domains": "4", "set": "k1"}]}
+    sets = [{"name": "k1", "patterns": {"AES CUR": "0x1"}}]
+    fleet.observe_apnode(apnode("n1", adapters=[keyed], keySets=sets))
+    assert fleet.dirty_matrices == {"m6", "m7"}
+
+
 def test_judging_what_is_dirty_equals_judging_everything():
     """Random histories: the incremental verdicts are those of a fleet that saw only the last state."""
     dice = random.Random(7)

@@ -46,14 +46,16 @@ def _queue_by_queue(found: Findings, q: Question) -> None:
     domains = q.needed.domains
     for adapter in q.needed.adapters:
         registers = _current_registers(q.target, adapter)
+        if not registers:
+            continue
         rest = _unexpected(registers, q)
         mine, yours = q.source.keys.get(adapter, ()), q.target.keys.get(adapter, ())
         for node, uses, asked in ((q.source, mine, rest), (q.target, yours, registers)):
             if asked and (unknown := _uncovered(domains, uses)):
                 text = f"master keys on {node.name} are not known"
                 found.add(Reason.KeysUnknown, Apqn(adapter, lowest(unknown)), text, len(unknown))
-        for there in yours if registers else ():
-            if common := there.domains & domains:
+        for there in yours:
+            if (common := there.domains & domains) and q.matrix.expected:
                 _expected(found, q, adapter, common, there, registers)
             for here in mine if rest else ():
                 if both := common & here.domains:
@@ -119,6 +121,8 @@ def _pair(found: Findings, queue: Apqn, count: int, mine: Side, yours: Side, reg
         if use.sampled and not use.keys.attested:
             text = f"master keys on {node.name} are as read at {use.sampled}, before the queue left the host"
             found.add(Reason.KeysSampled, queue, text, count)
+    if not current and not others:
+        return
     left, right = dict(here.keys.patterns), dict(there.keys.patterns)
     for register in (*current, *others):
         one, other = left.get(register), right.get(register)
@@ -175,11 +179,12 @@ def _current_registers(node: NodeView, adapter: int) -> tuple[str, ...]:
     """Return the registers that hold what a guest's keys are wrapped with; none for an accelerator (C-17)."""
     card = node.cards.get(adapter)
     functions = card.functions or 0 if card is not None else 0
-    return next((names for bit, names in _CURRENT.items() if functions & bit), ())
+    return _CURRENT[_CCA] if functions & _CCA else _CURRENT[_EP11] if functions & _EP11 else ()
 
 
 def _unexpected(registers: tuple[str, ...], q: Question) -> tuple[str, ...]:
-    return tuple(register for register in registers if register not in q.matrix.expected)
+    expected = q.matrix.expected
+    return tuple(register for register in registers if register not in expected) if expected else registers
 
 
 def _uncovered(domains: IdSet, uses: Iterable[KeyUse]) -> IdSet:

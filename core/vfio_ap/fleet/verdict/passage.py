@@ -92,21 +92,24 @@ def hardware(q: Question) -> Iterator[Said]:
     source, target, found = q.source, q.target, Findings()
     same = q.policy.adapter_type == "Same"
     domains = q.needed.domains
-    for adapter in q.needed.adapters if domains else ():
-        queue = Apqn(adapter, lowest(domains))
+    if not domains:
+        return
+    first, count = lowest(domains), len(domains)
+    for adapter in q.needed.adapters:
         here, there = source.cards.get(adapter), target.cards.get(adapter)
         if here is None or here.functions is None:
             text = f"its hardware on {source.name} is not known"
-            found.add(Reason.HardwareUnknown, queue, text, len(domains))
-        elif there is None or there.functions is None:
+            found.add(Reason.HardwareUnknown, Apqn(adapter, first), text, count)
+            continue
+        if there is None or there.functions is None:
             text = f"its hardware on {target.name} is not known"
-            found.add(Reason.HardwareUnknown, queue, text, len(domains))
-        else:
-            for item in differences(here, there, q.semantics, same_type=same):
-                text = f"{item.what}: {item.mine} on {source.name}, {item.yours} on {target.name}"
-                found.add(item.reason, queue, text, len(domains))
-            for node, card in ((source, here), (target, there)):
-                if bound := card.bound & domains:
-                    text = f"has a bind or associate state on {node.name} that is not 0"
-                    found.add(Reason.QueueBound, Apqn(adapter, lowest(bound)), text, len(bound))
+            found.add(Reason.HardwareUnknown, Apqn(adapter, first), text, count)
+            continue
+        for item in differences(here, there, q.semantics, same_type=same):
+            text = f"{item.what}: {item.mine} on {source.name}, {item.yours} on {target.name}"
+            found.add(item.reason, Apqn(adapter, first), text, count)
+        for node, card in ((source, here), (target, there)):
+            if bound := card.bound & domains:
+                text = f"has a bind or associate state on {node.name} that is not 0"
+                found.add(Reason.QueueBound, Apqn(adapter, lowest(bound)), text, len(bound))
     yield from found.said()

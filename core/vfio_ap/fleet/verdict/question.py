@@ -104,4 +104,4 @@ def in_guest(held: HeldMdev | None, node: NodeView) -> Matrix | None:
 
 def lowest(ids: IdSet) -> int:
     """Return the smallest id of a set that is not empty."""
-    return next(iter(ids))
+    return (ids.bits & -ids.bits).bit_length() - 1
