@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vfio_ap.errors import Refusal
+from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 from vfio_ap_agent.apply import Outcome
@@ -66,7 +66,8 @@ class Definitions:
         problems = []
         for report in outcome.reports:
             if report.state in ("Ready", "Incomplete") and report.uuid in ours:
-                refusal = self._define(directory / report.uuid, definition(report.matrix))
+                path = directory / report.uuid
+                refusal = _rival(path, report.matrix) or self._define(path, definition(report.matrix))
                 problems += [refusal] if refusal else []
         return problems
 
@@ -110,6 +111,36 @@ class Definitions:
         if written != self._written:
             self._state.save(_NAME, {"written": written})
             self._written = written
+
+
+def _rival(path: Path, matrix: Matrix) -> Refusal | None:
+    """Say which other definition starts with the host and has a queue of ours, as s390-tools would (T-8)."""
+    others = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    for other in others:
+        held = None if other == path else _autostarted(other)
+        if held is not None and (common := held.overlap(matrix)):
+            text = f"would have queue {common.first()}, which is defined for autostart by {other.name}"
+            return Refusal("DefinitionConflict", str(path), text, "take the queue out of one of the two")
+    return None
+
+
+def _autostarted(path: Path) -> Matrix | None:
+    """Return what a definition starts with the host; None for what is none, or is none of vfio_ap's."""
+    ids: dict[str, int] = {"assign_adapter": 0, "assign_domain": 0}
+    try:
+        document = json.loads(path.read_text())
+        if document["start"] != "auto" or document["mdev_type"] != "vfio_ap-passthrough":
+            return None
+        for attribute in document.get("attrs", ()):
+            for name, value in attribute.items():
+                if name == "ap_config":
+                    masks = [IdSet.from_mask(mask).bits for mask in value.strip().split(",")]
+                    ids = {"assign_adapter": masks[0], "assign_domain": masks[1]}
+                elif name in ids:
+                    ids[name] |= IdSet.of(int(value, 0)).bits
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RefusedError):
+        return None
+    return Matrix(IdSet(ids["assign_adapter"]), IdSet(ids["assign_domain"]))
 
 
 def _text(path: Path) -> str | None:

@@ -6,7 +6,7 @@ Layouts only: what a request means is decided in ``server.py``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -139,12 +139,11 @@ def written(count: int) -> bytes:
     return struct.pack("=II", count, 0)
 
 
-def entries(found: Iterable[tuple[int, str, int]], offset: int, size: int) -> bytes:
+def entries(found: Sequence[tuple[int, str, int]], offset: int, size: int) -> bytes:
     """Return directory entries (inode, name, mode) from ``offset`` on, at most ``size`` bytes."""
     parts, room = [], size
-    for number, (inode, name, mode) in enumerate(found):
-        if number < offset:
-            continue
+    for number in range(offset, len(found)):
+        inode, name, mode = found[number]
         encoded = name.encode()
         record = _ENTRY_HEAD.pack(inode, number + 1, len(encoded), mode >> 12) + encoded
         record += bytes(-len(record) % 8)

@@ -2,10 +2,12 @@
 
 import json
 
-from vfio_ap_agent.arguments import parser
-from vfio_ap_agent.definitions import Definitions, mask_hint
+import pytest
 
-from .support import FOREIGN, A, B, Node, by_uuid, wanted
+from vfio_ap_agent.arguments import parser
+from vfio_ap_agent.definitions import Definitions, definition, mask_hint
+
+from .support import FOREIGN, A, B, Node, by_uuid, matrix, wanted
 
 
 async def persist(node, folder, *mdevs):
@@ -29,6 +31,40 @@ async def test_a_definition_is_what_mdevctl_would_have_written(tmp_path):
         ],
     }
     assert [path.name for path in (tmp_path / "d").iterdir()] == [A]
+
+
+@pytest.mark.parametrize(
+    ("attrs", "start", "said"),
+    [
+        ([{"assign_adapter": "5"}, {"assign_domain": "0x04"}], "auto", True),
+        ([{"ap_config": matrix("5", "4").ap_config()}], "auto", True),
+        ([{"assign_adapter": "5"}, {"assign_domain": "4"}], "manual", False),
+        ([{"assign_adapter": "5"}, {"assign_domain": "6"}], "auto", False),
+    ],
+)
+async def test_a_queue_that_another_definition_starts_with_is_refused_as_the_callout_would(
+    tmp_path, attrs, start, said
+):
+    node = Node(tmp_path / "node")
+    (tmp_path / "d").mkdir()
+    other = {"mdev_type": "vfio_ap-passthrough", "start": start, "attrs": attrs}
+    (tmp_path / "d" / FOREIGN).write_text(json.dumps(other))
+    problems = await persist(node, tmp_path / "d", wanted(A, "5", "4,171"))
+    assert [p.reason for p in problems] == ["DefinitionConflict"] * said
+    assert (tmp_path / "d" / A).exists() is not said
+    assert all(FOREIGN in str(p) and "05.0004" in str(p) for p in problems)
+
+
+async def test_what_the_callout_asks_of_a_definition_is_so(tmp_path):
+    """Its attributes by name, numbers decimal, usage domains with control domains, released by the masks (T-8)."""
+    node = Node(tmp_path / "node")
+    outcome = await node.apply(wanted(A, "5", "4,171", "6"))
+    document = json.loads(definition(by_uuid(outcome)[A].matrix))
+    names = [name for attribute in document["attrs"] for name in attribute]
+    assert set(names) == {"assign_adapter", "assign_domain", "assign_control_domain"}
+    assert all(value.isdecimal() for attribute in document["attrs"] for value in attribute.values())
+    host = outcome.view.masks
+    assert not any(host.reserves(apqn) for apqn in matrix("5", "4,171"))
 
 
 async def test_it_follows_its_device_and_goes_with_it(tmp_path):
