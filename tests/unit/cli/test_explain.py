@@ -67,6 +67,10 @@ def test_what_is_well_is_held_by_nothing(ap, name):
     assert "nothing holds it" in ap(cluster(), "explain", name, "-n", "bank").stdout
 
 
+def test_who_has_the_matrix_is_not_held_by_who_waits(ap):
+    assert explained(ap, waiting(), "pod/virt-launcher-ledger-abcde")[0] == 0
+
+
 def test_a_gate_that_may_go(ap):
     ready = [d for d in waiting() if "ledger" not in d.get("metadata", {}).get("name", "")]
     free = apnode("lnx1", mdevs=[device("payments", "11111111-1111-5111-8111-111111111111", "5", "4")])

@@ -75,7 +75,7 @@ def leaky_vm():
     spec["volumes"] = [{"name": "c", "cloudInitNoCloud": {"userData": f"password: {SECRET}"}}]
     spec["accessCredentials"] = [{"userPassword": SECRET}]
     spec["domain"]["firmware"] = {"serial": SECRET}
-    hook = {"hooks.kubevirt.io/hookSidecars": f'[{{"args": ["--password={SECRET}"]}}]'}
+    hook = {"hooks.kubevirt.io/hookSidecars": f'[{{"args": ["{SECRET}"]}}]'}
     document["spec"]["template"]["metadata"]["annotations"] |= hook
     return document
 

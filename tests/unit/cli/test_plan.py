@@ -211,11 +211,19 @@ def test_nothing_of_ours_is_misuse(ap):
 
 
 def test_bits_that_others_cleared_are_not_given_back(plan):
-    by_hand = {"adapters": "0-255", "domains": "0-255"} | {"adapters": "0-5,7-255"}
-    held = apnode("lnx2", [adapter(5), adapter(6, guest="0-15", host="")], masks=by_hand)
+    by_hand = {"adapters": "0-4,6-255", "domains": "0-255"}
+    held = apnode("lnx2", [adapter(5, guest="0-15", host=""), adapter(6)], masks=by_hand)
     _, answer, _ = plan(replaced(cluster(), held), wanted("archive", [6], [9]))
     masks = {n["node"]: n["masks"] for n in answer["nodes"]}["lnx2"]
-    assert (masks["leave"], masks["along"]) == (0, 15)
+    assert (masks["leave"], masks["along"]) == (1, 16)
+
+
+def test_bits_of_ours_come_back_with_their_device(plan):
+    gone = wanted("payments", [5], [3], placement="OnDemand")
+    _, answer, page = plan(cluster(), gone)
+    masks = {n["node"]: n["masks"] for n in answer["nodes"]}["lnx1"]
+    assert (masks["leave"], masks["queues"]) == (0, "adapter 6 domains 3")
+    assert "no queue leaves the host or comes back" in page
 
 
 def test_uuid_of_an_edit_is_kept(plan):
