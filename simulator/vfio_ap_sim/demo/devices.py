@@ -39,8 +39,9 @@ async def act(stage: Stage, cluster: SimCluster) -> None:
 
 async def table(stage: Stage, cluster: SimCluster, *arguments: str) -> None:
     """Show what kubectl says, below its command line."""
+    said = await cluster.plane.kubectl(*arguments)  # first, so that no news comes between
     stage.say(f"$ kubectl {' '.join(arguments)}")
-    stage.show(await cluster.plane.kubectl(*arguments))
+    stage.show(said)
 
 
 async def _proof(stage: Stage, cluster: SimCluster) -> None:

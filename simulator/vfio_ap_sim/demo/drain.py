@@ -41,7 +41,8 @@ async def act(stage: Stage, cluster: SimCluster, before: Mapping[str, Expected],
         stage.say(f"$ kubectl uncordon {_TARGET}")
         await cluster.plane.kubectl("uncordon", _TARGET)
         await asyncio.gather(*(guests.running(cluster, n, elsewhere=_SOURCE) for n in guests.MATRIX_OF))
-        stage.show(await drained)
+        await asyncio.gather(*(news.told(name, "MoveSucceeded") for name in guests.MATRIX_OF))
+        stage.say(f"  {await drained}")
     await cluster.until(APNODES, _SOURCE, lambda d: not d["status"].get("mdevs"), "without a device")
     for name in cluster.nodes:
         await cluster.until(APNODES, name, lambda d: d["status"]["summary"]["state"] == "Ready", "in order")
