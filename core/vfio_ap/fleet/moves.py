@@ -132,8 +132,10 @@ def asked(move: MoveView, matrix: MatrixView, vm: VmView, step: Evacuation) -> M
         return replace(status, phase="Checked", line=line, target="", refusal=None if open_ones else step.wait)
     if step.wait is None:
         return replace(status, phase="Preparing", line=f"ready to move from {vm.node} to {step.start}")
-    hopeless = step.wait.reason in ("NoTarget", "NotMigratable") and status.asked_by == "user"
-    if hopeless:
+    # A node that does not answer now may do so in a moment: a refusal is final, so it is not for that.
+    silent = any(a.refusal is not None and a.refusal.reason == "NodeSilent" for a in step.answers)
+    hopeless = step.wait.reason in ("NoTarget", "NotMigratable") and not silent
+    if hopeless and status.asked_by == "user":
         return replace(status, phase="Refused", line=f"cannot move: {step.wait}")
     phase = "Preparing" if step.prepare else "Waiting"
     return replace(status, phase=phase, line=f"on {vm.node}; {step.wait}")

@@ -7,6 +7,7 @@ import pytest
 
 from vfio_ap_kube.watch import follow
 from vfio_ap_operator.requests import MOVES
+from vfio_ap_sim.cluster.simcluster import MATRICES
 from vfio_ap_sim.controlplane import CommandFailedError
 
 from .pause import NODES
@@ -144,3 +145,77 @@ async def test_a_migration_by_hand_has_a_move_and_is_given_up_after_the_policys_
         assert policies.splitlines()[1].split()[-2] == "Effective"
     finally:
         await people.cluster.plane.kubectl("delete", "apmigrationpolicy", "hasty")
+
+
+async def test_the_second_of_two_moves_of_one_vm_is_refused(people, pause):
+    await people.matrix("contended")
+    source = await people.boot("popular", "contended")
+    await pause.at(NODES)  # so the first stays where it is
+    await people.cluster.apply(request("first-move", "popular"))
+    await outcome(people, "first-move", "Preparing")
+    await people.cluster.apply(request("second-move", "popular"))
+    status = await outcome(people, "second-move", "Refused")
+    assert (status["reason"], "first-move" in status["message"]) == ("MoveInFlight", True)
+    await pause.at("")
+    assert (await outcome(people, "first-move", "Succeeded", "Failed"))["phase"] == "Succeeded"
+    await people.released(source)
+
+
+SILENCED = "test-silenced"
+SILENCING = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingAdmissionPolicy",
+    "metadata": {"name": SILENCED},
+    "spec": {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "resourceRules": [
+                {
+                    "apiGroups": ["coordination.k8s.io"],
+                    "apiVersions": ["v1"],
+                    "operations": ["UPDATE"],
+                    "resources": ["leases"],
+                }
+            ]
+        },
+        "validations": [
+            {
+                "expression": "request.name != 'v3' || !request.userInfo.username.endsWith(':vfio-ap-agent')",
+                "message": "the agent of v3 is silenced",
+            }
+        ],
+    },
+}
+BINDING = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingAdmissionPolicyBinding",
+    "metadata": {"name": SILENCED},
+    "spec": {"policyName": SILENCED, "validationActions": ["Deny"]},
+}
+
+
+async def test_what_a_silent_agent_said_counts_no_more(people):
+    await people.matrix("outdated")
+    source = await people.boot("careful", "outdated")
+    kubectl = people.cluster.plane.kubectl
+    for document in (SILENCING, BINDING):
+        await people.cluster.apply(document)
+    try:
+        await people.cluster.until(
+            MATRICES, "outdated", lambda d: names_silent(d["status"], "v3"), "without v3", limit=120
+        )
+        await people.cluster.apply(request("where-now", "careful", dryRun=True))
+        status = await outcome(people, "where-now", "Checked")
+        verdicts = {node["name"]: node.get("reason") for node in status["nodes"]}
+        assert verdicts["v3"] == "NodeSilent"
+        assert source != "v3"
+    finally:
+        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+            await kubectl("delete", kind, SILENCED)
+    await people.cluster.until(
+        MATRICES, "outdated", lambda d: not names_silent(d["status"], "v3"), "with v3 again", limit=60
+    )
+
+
+def names_silent(status, node):
+    return any(n["name"] == node and n.get("reason") == "NodeSilent" for n in status.get("nodes", ()))

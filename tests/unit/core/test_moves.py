@@ -174,3 +174,13 @@ def test_a_failure_that_is_known_has_its_reason_and_remedy_and_keeps_its_words()
     assert status.refusal.reason not in ("MigrationFailed", "")
     assert said in status.refusal.message
     assert status.refusal.remedy
+
+
+def test_a_request_waits_where_a_node_only_does_not_answer_now():
+    answers = (
+        Answer("n2", Refusal("NodeSilent", "n2", "it does not answer")),
+        Answer("n3", Refusal("X", "n3", "no")),
+    )
+    nowhere = Evacuation(wait=Refusal("NoTarget", "VM", "no node can take it"), answers=answers)
+    assert asked(MOVE, PAY, VM, nowhere).phase == "Waiting"
+    assert asked(MOVE, PAY, VM, dataclasses.replace(nowhere, answers=answers[1:])).phase == "Refused"
