@@ -27,16 +27,23 @@ SCENARIO = [
     (
         "watch", "sh",
         "cd /opt; PYTHONPATH=/opt setsid python3 -m vfio_ap_agent.cli watch >/tmp/watch.log 2>&1 & "
+        "echo $! >/tmp/watch.pid; "
         "for i in $(seq 600); do grep -q 'h host' /tmp/watch.log && exit; sleep 0.1; done; exit 1",
     ),
     ("made", "desire", wish(PAYMENTS)),
     ("config", "sh", f"cat /sys/bus/mdev/devices/{A}/ap_config"),
     ("at rest", "desire", wish(PAYMENTS)),
+    (
+        "meddled", "sh",
+        f"echo 17 > /sys/bus/mdev/devices/{A}/unassign_domain; "
+        "for i in $(seq 300); do grep -q 'domains 4, held' /tmp/watch.log && exit; sleep 0.1; done; exit 1",
+    ),
+    ("repaired", "desire", wish(PAYMENTS)),
     ("busy", "sh", "echo +5 > /sys/bus/ap/apmask"),
     (
         "watched", "sh",
         "for i in $(seq 300); do grep -q 'kernel: .*05.0011' /tmp/watch.log && break; sleep 0.1; done; "
-        "cat /tmp/watch.log",
+        "kill $(cat /tmp/watch.pid); cat /tmp/watch.log",  # it would read along for the rest of the time
     ),
     ("reserved", "desire", wish(PAYMENTS, {**THEIRS, "adapters": "10"}, reserved=RESERVED)),
     (
@@ -210,6 +217,14 @@ def test_changes_and_kernel_log_lines_are_noticed_as_they_happen(played):
     assert f"{A}: is there, with adapters 5 x domains 4,17" in watched or f"{A}: holds adapters 5" in watched
     assert played["busy"]["code"] != 0
     assert f"kernel: vfio_ap_mdev {A}: Can not reserve queue 05.0004 for host driver: in use by mdev" in watched
+
+
+def test_what_somebody_else_does_to_a_device_is_noticed_without_an_event_and_said_before_it_is_repaired(played):
+    assert played["meddled"]["code"] == 0, "by reading ap_config: the kernel sends no uevent for it"
+    repaired = played["repaired"]
+    assert f"mdev {A}: holds adapters 5 x domains 4, was given adapters 5 x domains 4,17" in repaired["stderr"]
+    assert repaired["document"]["steps"] == [f"write {A}/ap_config adapters 5 x domains 4,17"]
+    assert repaired["code"] == 0
 
 
 def test_the_kernel_complained_about_nobody_else(played):
