@@ -87,10 +87,16 @@ def _keys(status: APNodeStatus) -> dict[int, tuple[KeyUse, ...]]:
     }
     found = {}
     for adapter in _adapters(status):
-        uses = [KeyUse(_ids(use.domains), sets[use.set], use.sampled) for use in adapter.keys if use.set in sets]
+        uses = tuple((use.domains, sets[use.set], use.sampled) for use in adapter.keys if use.set in sets)
         if uses:
-            found[adapter.id] = tuple(uses)
+            found[adapter.id] = _uses(uses)
     return found
+
+
+@functools.lru_cache(maxsize=8192)
+def _uses(uses: tuple[tuple[str, KeySet, str], ...]) -> tuple[KeyUse, ...]:
+    """Return the uses of an adapter; one object for all that are alike, as the adapters of a node mostly are."""
+    return tuple(KeyUse(_ids(domains), keys, sampled) for domains, keys, sampled in uses)
 
 
 @functools.lru_cache(maxsize=8192)
