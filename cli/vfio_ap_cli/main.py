@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import click
 
 from vfio_ap_cli.completion import PROGRAM, VARIABLE
-from vfio_ap_cli.options import cluster
+from vfio_ap_cli.exits import MISUSE, Stop
+from vfio_ap_cli.options import cluster, settings
 
 _HELP = {
     "nodes": "Nodes with an AP bus; with a NAME, that node's adapters x domains.",
@@ -38,6 +40,21 @@ class _Commands(click.Group):
         command: click.Command = module.command
         command.short_help = _HELP[cmd_name]
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; where objects came from files, one that makes no sense is said in a sentence.
+
+        The API server holds objects to their schemas; nobody does that for files. KUBECTL_AP_TRACE shows where.
+        """
+        try:
+            return super().invoke(ctx)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            chosen = settings(ctx)
+            if not (chosen.snapshot or ctx.invoked_subcommand == "plan") or os.environ.get("KUBECTL_AP_TRACE"):
+                raise
+            where = f"{chosen.snapshot or 'the files'} or what is compared with them"
+            text = f"an object in {where} makes no sense ({type(error).__name__}: {error})"
+            raise Stop(MISUSE, text, "take objects as kubectl get -o yaml prints them") from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+_KEY = "vfio_ap_cli.settings"
+"""Of click's notes that a command shares with its group."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -30,8 +32,7 @@ def _note(name: str) -> Callable[[click.Context, click.Parameter, str], str]:
 
     def keep(context: click.Context, _: click.Parameter, value: str) -> str:
         if value:
-            known = context.obj if isinstance(context.obj, Settings) else Settings()
-            context.obj = replace(known, **{name: value})
+            context.meta[_KEY] = replace(settings(context), **{name: value})
         return value
 
     return keep
@@ -82,4 +83,5 @@ def output(*forms: str) -> Callable[[Command], Command]:
 
 def settings(context: click.Context) -> Settings:
     """Return what the user chose."""
-    return context.obj if isinstance(context.obj, Settings) else Settings()
+    found = context.meta.get(_KEY)
+    return found if isinstance(found, Settings) else Settings()

@@ -23,6 +23,15 @@ _LARGEST = 64 << 20
 _MOST = 200_000
 """Members of an archive."""
 _SUFFIXES = (".yaml", ".yml", ".json")
+_NAMESPACED = (
+    "APMigration",
+    "Event",
+    "Lease",
+    "Pod",
+    "VirtualMachine",
+    "VirtualMachineInstance",
+    "VirtualMachineInstanceMigration",
+)
 META = "must-gather.yaml"
 """Name of the member that says when and where an archive was made."""
 
@@ -114,11 +123,18 @@ def parsed(text: str | bytes, where: str, *, strict: bool = False) -> list[Docum
 def _is_object(document: object) -> bool:
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
         return False
-    metadata = document.get("metadata")
+    metadata = document.setdefault("metadata", {})
     if document["kind"] == "MustGather":
-        document.setdefault("metadata", {})
         return True
-    return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        return False
+    parts = [document.get(key) for key in ("spec", "status")]
+    parts += [metadata.get(key) for key in ("labels", "annotations")]
+    # What every stored object has, and a file may leave out
+    metadata.setdefault("uid", f"{document['kind']}/{metadata.get('namespace', '')}/{metadata['name']}")
+    if document["kind"] in _NAMESPACED:
+        metadata.setdefault("namespace", "default")
+    return all(part is None or isinstance(part, dict) for part in parts)
 
 
 def _folder(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -182,3 +182,8 @@ def test_a_matrix_that_is_refused(ap):
     done = ap([*cluster(), greedy, vm("g", "greedy")], "check", "vm/g", "-n", "bank", columns=300)
     assert done.exit_code == 1
     assert "Overlap: greedy" in done.stdout
+
+
+def test_the_namespace_may_be_named_before_the_command(ap):
+    assert ap(cluster(), "-n", "bank", "check", "vm/ledger", "-o", "name").stdout == "node/lnx2\n"
+    assert ap(cluster(), "check", "vm/ledger").exit_code == 1
