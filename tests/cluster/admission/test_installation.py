@@ -11,6 +11,7 @@ from vfio_ap_kube.preconditions import policies
 
 from .conftest import CHART, OPERATOR
 
+KINDS = ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy")
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="package")]
 
 
@@ -45,6 +46,20 @@ async def test_the_api_server_decides_which_one_is_installed(cluster, flags, kin
     documents = [d for d in yaml.safe_load_all(done.stdout) if d and d["kind"].startswith("Mutating")]
     assert {d["apiVersion"] for d in documents} == {f"{group}/{version}"}
     assert {d["kind"].removesuffix("Binding") for d in documents} == {kind}
+
+
+async def test_the_guard_looks_for_each_policy_and_webhook_of_the_chart(cluster):
+    def installed(*flags):
+        command = [cluster.plane.binaries["helm"], "template", "x", CHART, *flags]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return [d for d in yaml.safe_load_all(done.stdout) if d]
+
+    names = {kind: {d["metadata"]["name"] for d in installed() if d["kind"] == kind} for kind in KINDS}
+    assert names == dict(zip(KINDS, (set(policies.REQUIRED), set(policies.INJECTING)), strict=True))
+    (webhook,) = [
+        d for d in installed("--set=admission.mode=webhook") if d["kind"] == "MutatingWebhookConfiguration"
+    ]
+    assert {hook["name"] for hook in webhook["webhooks"]} == policies.HOOKS
 
 
 async def test_a_policy_that_the_api_server_does_not_know_is_not_rendered(cluster):
