@@ -1,6 +1,7 @@
 """The loop of the agent in a cluster, with outlets that only remember."""
 
 import asyncio
+import contextlib
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from vfio_ap.host.ops import Read
 from vfio_ap.matrix import Apqn
 from vfio_ap_agent import paths
 from vfio_ap_agent.cluster.agent import NodeAgent
-from vfio_ap_agent.cluster.health import Health
+from vfio_ap_agent.cluster.health import Health, serve
 from vfio_ap_agent.cluster.publish import Publisher
 from vfio_ap_agent.host.client import Stuck
 from vfio_ap_agent.triggers import Triggers
@@ -476,6 +477,48 @@ async def test_a_status_is_published_when_the_api_server_is_back_and_only_the_ne
         await asyncio.sleep(0)
     task.cancel()
     assert api.applied == [({"hostQueues": 2, "conditions": []}, "status")]
+
+
+async def ask(port, request):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    return head.splitlines()[0].removeprefix("HTTP/1.1 "), body
+
+
+async def test_health_is_asked_over_http():
+    now = [0.0]
+    health = Health(60, clock=lambda: now[0])
+    server = await serve(health, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    rest = b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    status, body = await ask(port, b"GET /healthz" + rest)
+    assert (status, json.loads(body)["watching"]) == ("200 OK", False)
+    assert (await ask(port, b"GET /readyz?verbose" + rest))[0] == "503 Service Unavailable"
+    health.turn(read=True)
+    health.watching = True
+    assert (await ask(port, b"GET /readyz" + rest))[0] == "200 OK"
+    assert await ask(port, b"HEAD /readyz" + rest) == ("200 OK", "")
+    assert await ask(port, b"GET /" + rest) == ("404 Not Found", "")
+    assert (await ask(port, b"POST /healthz" + rest))[0] == "405 Method Not Allowed"
+    assert await ask(port, b"nonsense\r\n\r\n") == ("405 Method Not Allowed", "")
+    now[0] = 5000.0
+    assert (await ask(port, b"GET /healthz" + rest))[0] == "503 Service Unavailable"
+    taken = await serve(health, "127.0.0.1", port)
+    assert taken is None
+    server.close()
+
+
+async def test_a_client_that_sends_without_end_is_dropped():
+    server = await serve(Health(60), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+    writer.write(b"x" * 100_000)
+    with contextlib.suppress(ConnectionResetError):
+        assert await reader.read() == b""
+    writer.close()
+    server.close()
 
 
 def test_health_tells_what_is_wrong():
