@@ -112,7 +112,7 @@ class Mover:
             if migration is not None and not status.migration:
                 status = moves.begun(move, migration, situation.matrix, vm)
             status = self._follow(situation, plan, vm, status, migration)
-            return _Step(move, status, vm), None
+            return _Step(move, status, vm), self._until_pod(situation, status)
         if first and not move.dry_run:
             text = f"another move of it, {first}, is not over"
             remedy = "wait for it, or delete its migration"
@@ -128,6 +128,13 @@ class Mover:
         if planned.start:
             self._starting[move.uid] = (vm.node, planned.start)
         return _Step(move, status, vm, planned.start), planned
+
+    def _until_pod(self, situation: Situation, status: MoveStatus) -> Evacuation | None:
+        """Keep what was prepared for a migration until its target pod is there and asks for it by itself."""
+        pods = self._fleet.work.pods.get(situation.matrix.name, {}).values()
+        if status.over or not status.target or any(pod.migration == status.migration_uid for pod in pods):
+            return None
+        return Evacuation(frozenset({status.target}))
 
     def _follow(
         self, situation: Situation, plan: GatePlan, vm: VmView, status: MoveStatus, migration: MigrationView | None

@@ -46,9 +46,12 @@ def migration(vm: VmView, hostname: str, move: MoveView) -> dict[str, Any]:
 def move(vm: VmView, seen: MigrationView | None) -> dict[str, Any]:
     """Return the APMigration of a migration that was seen, or, without one, of an evacuation that is ours to make.
 
-    It goes with its VM instance, as the pods do.
+    It goes with its VM, and outlives a restart of it.
     """
-    owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": vm.name, "uid": vm.uid}
+    kind, (owner_name, owner_uid) = "VirtualMachineInstance", (vm.name, vm.uid)
+    if vm.owner is not None:
+        kind, (owner_name, owner_uid) = "VirtualMachine", vm.owner
+    owner = {"apiVersion": "kubevirt.io/v1", "kind": kind, "name": owner_name, "uid": owner_uid}
     name = f"{seen.name[:200]}-{_short(seen.uid)}" if seen is not None else ""
     annotations = {ASKED_BY: "evacuation"}
     if seen is not None:

@@ -37,6 +37,8 @@ class VmView:
     """Why KubeVirt would not migrate it."""
     failure: str = ""
     """What KubeVirt says of its last migration, when that failed."""
+    owner: tuple[str, str] | None = None
+    """Name and UID of the VirtualMachine that it is an instance of."""
     guest: GuestFacts = field(default_factory=GuestFacts)
     external: bool = False
     """Its eviction strategy is External: its evacuation is ours to make."""

@@ -28,9 +28,16 @@ def vm_view(document: dict[str, Any]) -> VmView | None:
         evacuating=status.get("evacuationNodeName") == node,
         migratable=live.get("status") == "True",
         failure=str(state.get("failureReason") or "") if state.get("failed") else "",
+        owner=_owner(metadata),
         guest=GuestFacts(
             secure_execution="launchSecurity" in ((document.get("spec") or none).get("domain") or none)
         ),
         external=(document.get("spec") or none).get("evictionStrategy") == "External",
         obstacle=": ".join(str(live[key]) for key in ("reason", "message") if live.get(key)),
     )
+
+
+def _owner(metadata: dict[str, Any]) -> tuple[str, str] | None:
+    owners = metadata.get("ownerReferences") or []
+    found = next((owner for owner in owners if owner.get("kind") == "VirtualMachine"), None)
+    return (str(found["name"]), str(found["uid"])) if found is not None else None

@@ -195,3 +195,21 @@ async def test_of_moves_that_have_ended_only_some_are_kept(stage):
     fleet.work.observe_move(api.made[-1])
     await turn(stage)
     assert api.deleted == ["ask-r00", "ask-r01", "ask-r02"]
+
+
+async def test_what_was_prepared_stays_until_the_target_pod_asks_for_it(stage):
+    fleet, _, _, _ = stage
+    fleet.work.observe_vm(vmi(evacuationNodeName="n1"))
+    await turn(stage)  # the move is made
+    assert (await turn(stage)).prepare == {"n2"}  # and then asked of KubeVirt
+    assert (await turn(stage)).prepare == {"n2"}, "or the device would go and come again"
+
+
+async def test_a_move_goes_with_its_virtual_machine_and_not_with_one_run_of_it(stage):
+    fleet, api, _, _ = stage
+    document = vmi(evacuationNodeName="n1")
+    document["metadata"]["ownerReferences"] = [{"kind": "VirtualMachine", "name": "ledger", "uid": "vm1"}]
+    fleet.work.observe_vm(document)
+    await turn(stage)
+    (owner,) = api.made[0]["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("VirtualMachine", "vm1")
