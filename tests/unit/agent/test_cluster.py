@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 
 import pytest
 
 from vfio_ap.host.kernellog import meaning
-from vfio_ap.host.ops import Read
+from vfio_ap.host.ops import Failed, Read, Write
 from vfio_ap.matrix import Apqn
 from vfio_ap_agent import paths
 from vfio_ap_agent.cluster.agent import NodeAgent
@@ -420,6 +421,28 @@ async def test_a_foreign_change_in_the_midst_of_a_pass_is_said_before_it_is_repa
     await node.agent.turn()
     assert [file for file, _ in order] == ["aqmask", "create", "ap_config", "ap_config"]
     assert "ForeignChange" in order[-1][1]
+
+
+async def test_a_switch_that_is_busy_is_tried_again_soon(tmp_path):
+    """A migration ends without an event; a minute is too long to leave ``migratable`` set."""
+    node = Cluster(tmp_path, profile="MIGv1")
+    node.wish(item(migratable=True))
+    assert await node.agent.turn() is True
+    assert node.status["mdevs"][0]["migratable"] is True
+    run = node.witness.run
+
+    async def busy(ops, *, deadline):
+        if isinstance(ops[0], Write) and ops[0].path.endswith("/migratable"):
+            return [Failed(errno.EBUSY)]
+        return await run(ops, deadline=deadline)
+
+    node.witness.run = busy
+    node.wish(item(), generation=2)
+    assert await node.agent.turn() is False, "soon"
+    assert node.status["mdevs"][0]["reason"] == "MigratableBusy"
+    node.witness.run = run
+    assert await node.agent.turn() is True
+    assert node.status["mdevs"][0]["migratable"] is False
 
 
 async def test_what_the_kernel_changes_in_a_move_is_no_foreign_change(node):
