@@ -35,7 +35,9 @@ class Machine(Protocol):
     def remove_in_use(self, uuid: str) -> list[object]:
         """Write ``remove``, look when it blocks, end the guest, and return the view and what the write said."""
 
-    def configure(self, lines: list[str]) -> str: ...
+    def configure(self, lines: list[str]) -> str:
+        """Change the LPAR and scan twice: a scan tells only one change of a queue, the next one the other."""
+
     def log(self) -> list[str]:
         """Log lines of vfio_ap since the last call."""
 
@@ -43,20 +45,41 @@ class Machine(Protocol):
         """Uevents since the last call."""
 
 
+def scans(machine: Machine) -> int:
+    """Return how many bus scans there were since boot; those that are over, but for their last microseconds."""
+    return int(machine.read(f"{BUS}/scans"))
+
+
+def postpone_scan(machine: Machine) -> None:
+    """Put the kernel's next scan of its own accord off by two minutes, the most that it allows.
+
+    It comes at a time of its own and tells what else the scans of the operations would tell.
+    """
+    machine.write(f"{BUS}/config_time", "120")
+
+
 def play(machine: Machine, operations: list[list[Any]]) -> list[Any]:
-    """Return the view before, then for each operation its result, log lines, uevents and the view after it."""
+    """Return the view before, then for each operation what came of it, and the view at the end.
+
+    What scans tell depends on how many there were, so their number is a part of what came of an operation.
+    """
     machine.log()
     machine.uevents()
     seen: list[Any] = [look_closely(machine)]
     guests: set[str] = set()
+    before = scans(machine)
     for operation in operations:
+        postpone_scan(machine)
         result = perform(machine, operation, guests)
         events = [
             {name: value for name, value in event.items() if name not in OWN_TIME}
             for event in machine.uevents()
             if event.get("SUBSYSTEM") in SUBSYSTEMS
         ]
-        seen.append([result, machine.log(), events, look(machine)])
+        view = {"result": result, "log": machine.log(), "uevents": events, "after": look(machine)}
+        until = scans(machine)
+        seen.append({"scans": until - before, **view})
+        before = until
     for uuid in sorted(guests):
         machine.end_guest(uuid)
     seen.append(look_closely(machine))
@@ -125,6 +148,7 @@ def look_closely(machine: Machine) -> dict[str, object]:
 
 def tidy(machine: Machine, conf: list[str]) -> None:
     """Bring a kernel back to where a boot leaves it: new devices in their first order, no mdev, full masks."""
+    postpone_scan(machine)
     for uuid in machine.list("/sys/bus/mdev/devices"):
         machine.write(f"{MATRIX}/{uuid}/remove", "1")
     names = [name for name in machine.list(f"{BUS}/devices") if "." in name]
@@ -135,7 +159,6 @@ def tidy(machine: Machine, conf: list[str]) -> None:
         machine.write(f"{BUS}/{name}", "+0-255")
     machine.configure([line for line in conf if not line.startswith("adapter")])
     machine.configure(conf)
-    machine.write(f"{BUS}/config_time", "120")
     machine.write(f"{BUS}/ap_domain", str(DOMAINS[0]))
 
 

@@ -27,8 +27,8 @@ SET_IOMMU, SET_CONTAINER, GET_DEVICE, SET_IRQS, RESET = (VFIO + n for n in (2, 4
 REQUESTS, CONFIG_CHANGES = 0, 1
 """Interrupts of a vfio-ap device by index."""
 NETLINK_KOBJECT_UEVENT = 15
-PATIENCE = 60.0
-"""Seconds; far more than anything takes, for the emulation may be slow."""
+PATIENCE = 300.0
+"""Seconds; far more than anything takes, for the emulation may be slow and its machine busy."""
 
 
 def said(call: Callable[[], object]) -> str:
@@ -161,14 +161,26 @@ class Real:
     # -- hardware
 
     def configure(self, lines: list[str]) -> str:
-        """Change the LPAR, wait until the kernel has heard of it, and scan once more so that all is done."""
+        """Change the LPAR, wait for the scan that the kernel is told to make, and see to it that there is another.
+
+        No other scan can come first while the bus's timer is put off. A scan is counted before it is over, and a
+        write to ``scans`` meanwhile only waits for its end (``ap_bus.c:ap_bus_force_rescan``): hence the write is
+        repeated until a second scan is counted.
+        """
         self._count += 1
-        before = self.read(f"{BUS}/scans")
+        before = player.scans(self)
         with open(CONF + ".new", "w") as stream:  # noqa: PTH123
             stream.write("\n".join([*lines, f"# {self._count}", ""]))
         os.rename(CONF + ".new", CONF)  # noqa: PTH104
-        self._until(lambda: self.read(f"{BUS}/scans") != before)
-        return self.write(f"{BUS}/scans", "1")
+        end = time.monotonic() + PATIENCE
+        while player.scans(self) == before:
+            if time.monotonic() > end:
+                raise TimeoutError(f"the kernel was not told of the new configuration within {PATIENCE:.0f} s")
+            time.sleep(0.01)
+        result = "unwritten"
+        while player.scans(self) < before + 2 and time.monotonic() < end:
+            result = self.write(f"{BUS}/scans", "1")
+        return result
 
     @staticmethod
     def _until(condition: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""The same random operations on booted kernels and on the model: same errnos, files, log lines and uevents.
+"""The same random operations on booted kernels and on the model: same errnos, files, log lines, uevents and scans.
 
 AP_DIFFERENTIAL=N plays N times as many sequences. A difference is shrunk, on the real kernel, to the operations
 that it needs.
