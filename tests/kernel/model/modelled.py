@@ -102,6 +102,9 @@ class Modelled:
         self.control.scan().result()
         return self.write(f"{player.BUS}/scans", "1")
 
+    def settle(self) -> None:
+        """Nothing goes on by itself: time stands still."""
+
     # -- what the kernel says
 
     def log(self) -> list[str]:

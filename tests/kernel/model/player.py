@@ -38,6 +38,9 @@ class Machine(Protocol):
     def configure(self, lines: list[str]) -> str:
         """Change the LPAR and scan twice: a scan tells only one change of a queue, the next one the other."""
 
+    def settle(self) -> None:
+        """Wait until what was begun and needs no further operation is over."""
+
     def log(self) -> list[str]:
         """Log lines of vfio_ap since the last call."""
 
@@ -130,6 +133,7 @@ def look(machine: Machine) -> dict[str, object]:
 
 def look_closely(machine: Machine) -> dict[str, object]:
     """Return everything but counters and what interrupts do in their own time."""
+    machine.settle()
     seen = look(machine)
     for name in ("ap_domain", "ap_adapter_mask", "ap_usage_domain_mask", "ap_control_domain_mask"):
         seen[name] = machine.read(f"{BUS}/{name}")

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import socket
 import struct
 import threading
@@ -27,8 +28,11 @@ SET_IOMMU, SET_CONTAINER, GET_DEVICE, SET_IRQS, RESET = (VFIO + n for n in (2, 4
 REQUESTS, CONFIG_CHANGES = 0, 1
 """Interrupts of a vfio-ap device by index."""
 NETLINK_KOBJECT_UEVENT = 15
+SO_RCVBUFFORCE = 33
 PATIENCE = 300.0
 """Seconds; far more than anything takes, for the emulation may be slow and its machine busy."""
+HOP, HOPS = 0.05, 20
+"""Seconds, more than from the bus's one look at a resetting queue to the next; most times that they are waited."""
 
 
 def said(call: Callable[[], object]) -> str:
@@ -46,7 +50,7 @@ class Guest:
     def __init__(self, uuid: str) -> None:
         self._open: list[int] = []
         try:
-            self._start(uuid)
+            self._requests = self._start(uuid)
         except OSError:
             self.end()
             raise
@@ -55,7 +59,7 @@ class Guest:
         self._open.append(number)
         return number
 
-    def _start(self, uuid: str) -> None:
+    def _start(self, uuid: str) -> int:
         number = os.path.basename(os.readlink(f"{player.MATRIX}/{uuid}/iommu_group"))  # noqa: PTH115, PTH119
         container = self._file(os.open("/dev/vfio/vfio", os.O_RDWR))
         group = self._file(os.open(f"/dev/vfio/{number}", os.O_RDWR))
@@ -70,13 +74,20 @@ class Guest:
         fcntl.ioctl(machine, KVM_SET_DEVICE_ATTR, struct.pack("IIQQ", 0, 2, 4, 0))
         name = ctypes.create_string_buffer(uuid.encode())
         self._device = self._file(fcntl.ioctl(group, GET_DEVICE, name, True))
-        self._listen(REQUESTS)
+        requests = self._listen(REQUESTS)
         with contextlib.suppress(OSError):  # 6.12 has no such event (V-28)
             self._listen(CONFIG_CHANGES)
+        return requests
 
-    def _listen(self, index: int) -> None:
+    def _listen(self, index: int) -> int:
         event = self._file(os.eventfd(0))
         fcntl.ioctl(self._device, SET_IRQS, struct.pack("IIIIIi", 24, 1 << 2 | 1 << 5, index, 0, 1, event))
+        return event
+
+    def await_request(self) -> None:
+        """Wait until the kernel asks for the device: the last that a removal does before it blocks."""
+        if not select.select([self._requests], [], [], PATIENCE)[0]:
+            raise TimeoutError(f"the kernel did not ask for the device within {PATIENCE:.0f} s")
 
     def reset(self) -> None:
         """Reset the device as a reboot does."""
@@ -98,7 +109,8 @@ class Real:
         self._netlink = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT
         )
-        self._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        # Beyond rmem_max; were it too small nevertheless, recv would fail with ENOBUFS.
+        self._netlink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
         self._netlink.bind((0, 1))
         self._guests: dict[str, Guest] = {}
         self._count = 0
@@ -152,7 +164,7 @@ class Real:
         path = f"{player.MATRIX}/{uuid}/remove"
         writer = threading.Thread(target=lambda: results.append(self.write(path, "1")))
         writer.start()
-        self._until(lambda: not os.path.exists(path))  # noqa: PTH110
+        self._guests[uuid].await_request()
         blocked = player.look(self)
         self.end_guest(uuid)
         writer.join()
@@ -182,13 +194,20 @@ class Real:
             result = self.write(f"{BUS}/scans", "1")
         return result
 
-    @staticmethod
-    def _until(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            if time.monotonic() > end:
-                raise TimeoutError
-            time.sleep(0.01)
+    def settle(self) -> None:
+        """Let the host's queues end their resets, which the bus notices by a timer.
+
+        Sleeping is a timer of the same kernel: it cannot end before one that was to end earlier, however slow
+        the machine. A queue that does not work, or is not the host's, is not looked at and stays as it is.
+        """
+        for _ in range(HOPS):
+            if not any(map(self._resets, self.list(f"{BUS}/drivers/cex4queue"))):
+                return
+            time.sleep(HOP)
+
+    def _resets(self, name: str) -> bool:
+        shown = {"reset": "Reset in progress.\n", "config": "1\n", "chkstop": "0\n"}
+        return all(self.read(f"{BUS}/devices/{name}/{attribute}") == text for attribute, text in shown.items())
 
     # -- what the kernel says
 
