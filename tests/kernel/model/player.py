@@ -124,9 +124,8 @@ def look(machine: Machine) -> dict[str, object]:
         seen[driver] = [name for name in machine.list(f"{BUS}/drivers/{driver}") if "." in name]
     seen["status"] = [machine.read(f"{BUS}/devices/{name}/status") for name in seen["vfio_ap"]]  # type: ignore[attr-defined]
     texts = ("matrix", "guest_matrix", "control_domains", "ap_config")
-    for uuid in UUIDS:
-        if uuid in machine.list(MATRIX):
-            seen[uuid] = [machine.read(f"{MATRIX}/{uuid}/{text}") for text in texts]
+    for uuid in sorted({*UUIDS} & {*machine.list(MATRIX)}):
+        seen[uuid] = [machine.read(f"{MATRIX}/{uuid}/{text}") for text in texts]
     seen["available"] = machine.read(f"{TYPE}/available_instances")
     return seen
 
