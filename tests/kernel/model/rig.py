@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,22 @@ def folder() -> Path:
     if not (found / "run.sh").exists():
         pytest.skip(f"no real s390x kernel: AP_REAL_KERNEL is not set and {found} is not there")
     return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """One sequence, played."""
+
+    views: list[Any]
+    """What ``player.play`` returned."""
+    seconds: list[float]
+    """What each operation took in the guest, with the look after it."""
+
+
+def load() -> str:
+    """Return how busy this machine is and was."""
+    averages = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    return f"load {averages} of the last 1, 5 and 15 minutes on {os.cpu_count()} CPUs"
 
 
 class Rig:
@@ -59,7 +76,7 @@ class Rig:
             reason = done.stderr.strip()[-200:]
             if "error while loading shared libraries" in reason:
                 pytest.skip(f"the emulator does not start: {reason}")
-            raise AssertionError(reason)
+            raise AssertionError(f"{reason}; {load()}")
         # Nothing that is compared needs udev, and its work on every uevent takes most of the emulated CPU.
         self._run("exec", "udevadm control --exit")
         for name in PROGRAMS:
@@ -69,13 +86,12 @@ class Rig:
         """Stop it."""
         self._run("down")
 
-    def play(self, conf: list[str], sequences: list[Sequence]) -> list[Any]:
-        """Play sequences one after the other, each from the same beginning; return what was seen."""
+    def play(self, conf: list[str], sequences: list[Sequence]) -> list[Run]:
+        """Play sequences one after the other, each from the same beginning."""
         (self._share / "in.json").write_text(json.dumps({"conf": conf, "sequences": sequences}))
         done = self._run("exec", "python3 /share/player.py /share/in.json /share/out.json")
-        assert done.returncode == 0, done.stderr[-3000:]
-        seen: list[Any] = json.loads((self._share / "out.json").read_text())
-        return seen
+        assert done.returncode == 0, f"{load()}\n{done.stderr[-3000:]}"
+        return [Run(**run) for run in json.loads((self._share / "out.json").read_text())]
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(self._script), *arguments]

@@ -1,15 +1,17 @@
 """The same random operations on booted kernels and on the model: same errnos, files, log lines, uevents and scans.
 
-AP_DIFFERENTIAL=N plays N times as many sequences. A difference is shrunk, on the real kernel, to the operations
-that it needs.
+AP_DIFFERENTIAL=N plays N times as many sequences. A difference is played again on the real kernel. One that comes
+back is shrunk to the operations that it needs; one that does not depends on timing.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
@@ -18,16 +20,29 @@ import pytest
 from . import player
 from .modelled import Modelled
 from .operations import Sequence, sequence, usual_conf
-from .rig import Rig
+from .rig import Rig, Run, load
 
 KERNELS = {"7.2": "K7.1", "6.12": "K6.12"}
 SEQUENCES, LENGTH = 18, 60
-ROUNDS = 12
-"""Most times that a failing sequence is made shorter."""
+REPLAYS = 3
+"""How often a failing sequence is played again."""
+SHRINKING = 300.0
+"""Seconds after which no further round of making it shorter begins."""
 TOLD = 5
 """Most parts of a list of which a difference is told."""
-Played = dict[str, tuple[Rig, list[Any]]]
+Played = dict[str, tuple[Rig, list[Run], str]]
+"""By kernel: the rig, what was played, and the load meanwhile."""
 pytestmark = pytest.mark.kernel
+
+
+@dataclass(frozen=True)
+class Found:
+    """A difference between kernel and model."""
+
+    operations: Sequence
+    """Those up to it."""
+    told: str
+    when: str
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +56,14 @@ def played(sequences: list[Sequence], tmp_path_factory: pytest.TempPathFactory) 
     """Play everything on all kernels at the same time; they stay up for shrinking."""
     rigs = {kernel: Rig(kernel, tmp_path_factory.mktemp("rig") / kernel) for kernel in KERNELS}
 
-    def run(rig: Rig) -> list[Any]:
+    def run(rig: Rig) -> tuple[Rig, list[Run], str]:
         rig.up()
-        return rig.play(usual_conf(), sequences)
+        return rig, rig.play(usual_conf(), sequences), load()
 
     try:
         with ThreadPoolExecutor() as threads:
-            seen = [*threads.map(run, rigs.values())]
-        yield {kernel: (rig, views) for (kernel, rig), views in zip(rigs.items(), seen, strict=True)}
+            done = [*threads.map(run, rigs.values())]
+        yield dict(zip(rigs, done, strict=True))
     finally:
         for rig in rigs.values():
             rig.down()
@@ -60,11 +75,14 @@ def modelled(profile: str, operations: Sequence) -> list[Any]:
     return seen
 
 
-def difference(profile: str, operations: Sequence, real: list[Any]) -> tuple[int, str] | None:
-    """Return after how many operations the two differ and how, or None."""
-    for number, (theirs, ours) in enumerate(zip(real, modelled(profile, operations), strict=True)):
+def difference(profile: str, operations: Sequence, run: Run) -> Found | None:
+    """Return the first difference between a run and the model, or None."""
+    for number, (theirs, ours) in enumerate(zip(run.views, modelled(profile, operations), strict=True)):
         if theirs != ours:
-            return number, told(theirs, ours)
+            when = "this was the closer look before or after all operations"
+            if 0 < number <= len(run.seconds):
+                when = f"operation {number} and the look after it took {run.seconds[number - 1]:.1f} s"
+            return Found(operations[:number], told(theirs, ours), when)
     return None
 
 
@@ -79,35 +97,49 @@ def told(real: Any, model: Any) -> str:
     return f"real {real!r}, model {model!r}"
 
 
-def shrunk(rig: Rig, profile: str, operations: Sequence) -> Sequence:
-    """Return a shorter sequence on which the two still differ: first quarters go, at last single operations."""
-    chunk = max(1, len(operations) // 4)
-    for _ in range(ROUNDS):
+def shrunk(rig: Rig, profile: str, found: Found) -> Found:
+    """Return a difference as seen with fewer operations: first quarters of them go, then single ones."""
+    chunk = max(1, len(found.operations) // 4)
+    end = time.monotonic() + SHRINKING
+    while time.monotonic() < end:
+        operations = found.operations
         shorter = [operations[:at] + operations[at + chunk :] for at in range(0, len(operations), chunk)]
-        pairs = zip(shorter, rig.play(usual_conf(), shorter), strict=True)
-        failing = next((found for found, real in pairs if difference(profile, found, real)), None)
+        failing = next(differences(rig, profile, shorter), None)
         if failing is not None:
-            operations = failing
+            found = failing
         elif chunk == 1:
             break
         else:
             chunk //= 2
-        chunk = max(1, min(chunk, len(operations) // 2))
-    return operations
+        chunk = max(1, min(chunk, len(found.operations) // 2))
+    return found
+
+
+def differences(rig: Rig, profile: str, sequences: list[Sequence]) -> Iterator[Found]:
+    """Play sequences and yield what differs."""
+    for operations, run in zip(sequences, rig.play(usual_conf(), sequences), strict=True):
+        found = difference(profile, operations, run)
+        if found is not None:
+            yield found
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_model_does_what_the_kernel_does(
     kernel: str, played: Played, sequences: list[Sequence], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rig, views = played[kernel]
+    rig, runs, meanwhile = played[kernel]
     profile = KERNELS[kernel]
-    for seed, (operations, real) in enumerate(zip(sequences, views, strict=True)):
-        found = difference(profile, operations, real)
+    for seed, (operations, run) in enumerate(zip(sequences, runs, strict=True)):
+        found = difference(profile, operations, run)
         if found is not None:
-            least = shrunk(rig, profile, operations[: found[0]])
-            last = difference(profile, least, rig.play(usual_conf(), [least])[0]) or found
-            steps = "\n".join(map(str, least))
-            pytest.fail(f"seed {seed} differs after\n{steps}\n{last[1]}", pytrace=False)
+            again = [*differences(rig, profile, [found.operations] * REPLAYS)]
+            least = shrunk(rig, profile, again[0]) if again else found
+            steps = "\n".join(map(str, least.operations))
+            pytest.fail(
+                f"seed {seed} differs after\n{steps}\n{least.told}\n{least.when}\n"
+                f"first seen as: {found.told}\n{found.when}; {meanwhile}\n"
+                f"played again, {len(again)} of {REPLAYS} runs differed",
+                pytrace=False,
+            )
     with capsys.disabled():
         print(f"\n{kernel} and {profile}: {len(sequences) * LENGTH} operations, no difference", end=" ")  # noqa: T201
