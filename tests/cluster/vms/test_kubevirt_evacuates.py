@@ -6,6 +6,7 @@ import json
 import pytest
 import pytest_asyncio
 
+from vfio_ap_sim.cluster import SYSTEM
 from vfio_ap_sim.kubevirt.api import VMIMS, VMIS
 
 from .people import BANK, vm
@@ -31,7 +32,9 @@ async def upgrade(people):
     await people.matrix("probed", domains=[9])
 
     async def change(wanted, **values):
-        await people.cluster.install(**values)
+        await people.cluster.install(**{"admission.earlyRefusal": "true"}, **values)
+        await people.cluster.plane.kubectl("rollout", "status", "deployment/vfio-ap-operator", "-n", SYSTEM)
+        await people.cluster.serve_webhook()
         await in_force(people, "probed", wanted)
 
     yield change
