@@ -130,3 +130,20 @@ async def test_killed_at_any_write_nothing_of_ours_is_forgotten(tmp_path, when):
                 outcome = await node.apply(*step)
             assert {report.state for report in outcome.reports} <= {"Ready"}, number
         assert (outcome.reports, overrides(node), len(with_host(outcome))) == ((), {}, 9), number
+
+
+async def test_a_handover_back_that_was_cut_short_is_finished_although_no_override_is_left_to_see(tmp_path):
+    """Without its override the host looks like one of masks; our record says that a queue is on its way."""
+    node = Node(tmp_path, prefer="override")
+    await node.apply(wanted(A, "5", "4"))
+    at = len(node.witness.writes)
+    node.witness.kill_after = at + 3  # remove, unbind, driver_override cleared
+    with pytest.raises(Killed):
+        await node.apply()
+    assert [line.split()[0] for line in node.witness.writes[at:]] == ["remove", "unbind", "driver_override"]
+    node.witness.kill_after = None
+    node.prefer = "auto"
+    node.start_agent()
+    await node.apply()
+    assert node.kernel.bus.cards[5].domains[4].driver == "cex4queue"
+    assert node.applier.ours.overrides == frozenset()
