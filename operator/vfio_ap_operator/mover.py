@@ -17,6 +17,7 @@ from vfio_ap.fleet import moves
 from vfio_ap.fleet.evacuation import Evacuation, Traffic, VmView, plan_evacuation
 from vfio_ap.fleet.gate import HOSTNAME, Cancel, GatePlan, Situation
 from vfio_ap.fleet.moves import MigrationView, MoveStatus, MoveView, Surroundings
+from vfio_ap.fleet.shape import shape_for
 from vfio_ap_kube.client import ApiError, Client
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_operator import requests
@@ -134,7 +135,9 @@ class Mover:
         pods = self._fleet.work.pods.get(situation.matrix.name, {}).values()
         if status.over or not status.target or any(pod.migration == status.migration_uid for pod in pods):
             return None
-        return Evacuation(frozenset({status.target}))
+        source, target = (self._fleet.views.get(name) for name in (status.source, status.target))
+        shape = shape_for(situation.matrix, source, target)
+        return Evacuation(frozenset({status.target}), {status.target: shape} if shape is not None else {})
 
     def _follow(
         self, situation: Situation, plan: GatePlan, vm: VmView, status: MoveStatus, migration: MigrationView | None

@@ -151,7 +151,8 @@ class Reconciler:
         )
         plan = plan_gate(situation, fleet.work.pods.get(name, {}).values())
         needs = self._mover.decide(situation, plan)
-        claim = dataclasses.replace(plan.claim, nodes=plan.claim.nodes | needs.prepare)
+        nodes, shapes = plan.claim.nodes | needs.prepare, {**needs.shapes, **plan.claim.shapes}
+        claim = dataclasses.replace(plan.claim, nodes=nodes, shapes=shapes)
         fleet.decide_gate(name, dataclasses.replace(plan, claim=claim))
         left = min((p for p in (plan.patience, needs.patience) if p is not None), default=None)
         self._patience.keep(name, plan.timed | needs.timed, left)
@@ -239,9 +240,11 @@ class Reconciler:
         fleet = self._fleet
         record, refusal = fleet.matrices[name], fleet.refusals.get(name)
         view = record.view
-        found, available = standings(view, refusal, fleet.holders(view), fleet.groups(view), fleet.guard)
-        summary = summarise(view, refusal, found, available)
         plan = fleet.work.gates.get(name, _NO_PLAN)
+        found, available = standings(
+            view, refusal, fleet.holders(view), fleet.groups(view), fleet.guard, plan.claim.shapes
+        )
+        summary = summarise(view, refusal, found, available)
         policy = fleet.policy_for(view)
         notes = (stale_strategy(vm, policy) for vm in fleet.work.vms_of(name) if str(vm) == plan.user)
         summary = served(summary, plan, next(notes, ""))

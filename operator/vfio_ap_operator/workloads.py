@@ -179,6 +179,8 @@ class Workloads:
             (before.claim.migratable, plan.claim.migratable),
         ):
             nodes |= old ^ new
+        shapes = (before.claim.shapes, plan.claim.shapes)
+        nodes |= {name for name in {*shapes[0], *shapes[1]} if shapes[0].get(name) != shapes[1].get(name)}
         return nodes, frozenset({before.namespace} ^ {plan.namespace}) - {""}
 
     def _touch_move(self, move: MoveView) -> None:

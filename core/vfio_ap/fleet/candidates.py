@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView
+from vfio_ap.fleet.shape import shape_for
 from vfio_ap.fleet.verdict import GuestFacts, Mode, MovePolicy, verdict
 from vfio_ap.fleet.views import MatrixView, NodeView
 
@@ -73,13 +74,15 @@ def _moving(
     if node.name in placed:
         return replace(answer, refusal=Refusal("RunsThere", node.name, "the VM runs there now"))
     held = node.mdevs.get(matrix.uuid)
-    made = held is not None and held.state == "Ready"
     rules = MovePolicy(tuple(Mode(mode) for mode in policy.modes), policy.adapter_type, policy.master_keys)
     for source in sources:
         if source is None:
             return replace(
                 answer, refusal=Refusal("SourceUnknown", "", "nothing is known of the node that the VM runs on")
             )
+        shall = shape_for(matrix, source, node) or matrix.on(node)
+        # What was made for another purpose is made anew for this one, so it is not what the answer rests on.
+        made = held is not None and held.state == "Ready" and held.configuration == shall
         found = verdict(matrix, source, node, rules, guest, prepared=made)
         answer = replace(
             answer,

@@ -8,7 +8,7 @@ device, so nothing need be remembered.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from vfio_ap.errors import Refusal
@@ -17,7 +17,9 @@ from vfio_ap.fleet.gate import HOSTNAME, Situation, WaitKey
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.placement import standing
 from vfio_ap.fleet.policy import Budgets, PolicyView
+from vfio_ap.fleet.shape import shape_for
 from vfio_ap.fleet.verdict import GuestFacts
+from vfio_ap.matrix import Matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Evacuation:
 
     prepare: frozenset[str] = frozenset()
     """Nodes that shall hold the device for the move."""
+    shapes: Mapping[str, Matrix] = field(default_factory=dict)
+    """As in a Claim."""
     start: str = ""
     """Node to ask the migration for, once it may begin."""
     wait: Refusal | None = None
@@ -80,6 +84,7 @@ class Evacuation:
         waits = [p for p in (self.patience, other.patience) if p is not None]
         return Evacuation(
             self.prepare | other.prepare,
+            {**self.shapes, **other.shapes},
             timed=self.timed | other.timed,
             patience=min(waits, default=None),
         )
@@ -142,14 +147,17 @@ def plan_evacuation(
     best = next((target for target in fit if full[target] is None), "")
     if not best:
         return Evacuation(wait=full[fit[0]], answers=answers)
-    found = standing(nodes[best], matrix, None)
+    shape = shape_for(matrix, nodes.get(vm.node), nodes[best])
+    shapes = {best: shape} if shape is not None else {}
+    found = standing(nodes[best], matrix, None, shape)
     if found is not None and found.state == "Ready":
-        return Evacuation(frozenset({best}), start=best, answers=answers)
+        return Evacuation(frozenset({best}), shapes, start=best, answers=answers)
     text = found.message if found is not None and found.message else "the device is being made"
     key = (source.uid, best)
     left = limit - situation.waited.get(key, 0.0)
     return Evacuation(
         frozenset({best}),
+        shapes,
         wait=Refusal("Preparing", f"node {best}", text),
         answers=answers,
         timed=late | {key},

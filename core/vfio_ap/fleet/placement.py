@@ -6,10 +6,13 @@ Both are functions of matrices and nodes as they are now; nothing is remembered 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.views import Desired, HeldMdev, MatrixView, NodeView, Placement
+from vfio_ap.matrix import Matrix
+
+_AS_THE_MATRIX_SAYS: Mapping[str, Matrix] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Claim:
     """Those where it must not change: a move is in flight."""
     migratable: frozenset[str] = frozenset()
     """Those whose kernel must be told that the device may move."""
+    shapes: Mapping[str, Matrix] = field(default_factory=dict)
+    """What the device holds on targets where that is not what the matrix says (``shape_for``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +56,15 @@ def standings(
     holders: Iterable[NodeView],
     groups: Iterable[Group],
     guard: Refusal | None = None,
+    shapes: Mapping[str, Matrix] = _AS_THE_MATRIX_SAYS,
 ) -> tuple[list[Standing], int]:
     """Return how the matrix stands on each node of which there is something to say, and how many can have it.
 
     ``holders`` are the nodes with the matrix in their spec or with its device; the second value counts nodes that
-    are merely available. Under a ``guard`` no node is.
+    are merely available. Under a ``guard`` no node is. ``shapes`` are those of a Claim.
     """
-    found = [item for node in holders if (item := standing(node, matrix, refusal)) is not None]
+    looked = (standing(node, matrix, refusal, shapes.get(node.name)) for node in holders)
+    found = [item for item in looked if item is not None]
     available = 0
     for group in groups:
         item = standing(group.like, matrix, refusal)
@@ -109,7 +116,8 @@ def _desired_of(
         return _thawed(before)
     if not node.reported or node.limit_exceeded(matrix.on(node)):
         return _thawed(before)
-    return Desired(matrix.uuid, matrix.name, matrix.on(node), granted=True, adopt=matrix.adopt)
+    configuration = claim.shapes.get(node.name) or matrix.on(node)
+    return Desired(matrix.uuid, matrix.name, configuration, granted=True, adopt=matrix.adopt)
 
 
 def _on_demand(matrix: MatrixView) -> bool:
@@ -130,8 +138,13 @@ def _withdrawn(node: NodeView, before: Desired | None) -> Desired | None:
     return Desired(before.uuid, before.matrix, before.configuration, granted=False, adopt=before.adopt)
 
 
-def standing(node: NodeView, matrix: MatrixView, refusal: Refusal | None) -> Standing | None:
-    """Return how the matrix stands on the node, or None where it has no business."""
+def standing(
+    node: NodeView, matrix: MatrixView, refusal: Refusal | None, shape: Matrix | None = None
+) -> Standing | None:
+    """Return how the matrix stands on the node, or None where it has no business.
+
+    ``shape`` is what the device shall hold there for a move, where that is not what the matrix says.
+    """
     held = node.mdevs.get(matrix.uuid) if matrix.uuid else None
     if held is not None and held.state == "Foreign":
         held = None
@@ -151,7 +164,7 @@ def standing(node: NodeView, matrix: MatrixView, refusal: Refusal | None) -> Sta
     shall = next((item for item in node.desired if item.matrix == matrix.name), None)
     if held is None and shall is None:
         return _without(node, matrix)
-    return _with(node, matrix, held, shall)
+    return _with(node, matrix, held, shall, shape or matrix.on(node))
 
 
 def _without(node: NodeView, matrix: MatrixView) -> Standing:
@@ -162,7 +175,9 @@ def _without(node: NodeView, matrix: MatrixView) -> Standing:
     return Standing(node.name, "Available")
 
 
-def _with(node: NodeView, matrix: MatrixView, held: HeldMdev | None, shall: Desired | None) -> Standing:
+def _with(
+    node: NodeView, matrix: MatrixView, held: HeldMdev | None, shall: Desired | None, whole: Matrix
+) -> Standing:
     if held is None:
         return Standing(node.name, "Pending", "Requested", "asked of the node's agent, not yet read back")
     if shall is None or matrix.deleting:
@@ -175,7 +190,7 @@ def _with(node: NodeView, matrix: MatrixView, held: HeldMdev | None, shall: Desi
     if shall.granted and matrix.name not in node.allocatable:
         text = "kubelet does not publish the resource yet"
         return Standing(node.name, "Pending", "NotAllocatable", text, held.in_use)
-    if shall.configuration != matrix.on(node):
+    if shall.configuration != whole:
         if shall.frozen:
             text = "an edit waits until the move in flight is over"
             return Standing(node.name, "Ready", "EditWaits", text, held.in_use)

@@ -80,9 +80,12 @@ def arrives(q: Question) -> Iterator[Said]:
 
 
 def _expected(q: Question) -> Matrix:
-    """Return what a guest will get of the device on a target that has not made it yet, if all goes well."""
-    there = q.target.present
-    return Matrix(q.there.adapters & there.adapters, q.there.domains & there.domains)
+    """Return what a guest will get of the device on a target that has not made it yet, if all goes well.
+
+    Under the first version the device is made with what the guest has (``fleet.shape``).
+    """
+    there, made = q.target.present, q.needed
+    return Matrix(made.adapters & there.adapters, made.domains & there.domains)
 
 
 def hardware(q: Question) -> Iterator[Said]:
