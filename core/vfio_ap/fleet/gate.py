@@ -152,6 +152,12 @@ def _judge(situation: Situation, pod: PodView, running: list[PodView]) -> _Draft
         draft = _arrived(situation, pod, running)
     elif pod.target and len(running) > 1:
         draft = _Draft(frozen=frozenset(other.node for other in running))
+        if not pod.ready:
+            text = "its hook sidecar does not become ready"
+            refusal = Refusal(
+                "TargetNotReady", f"pod {pod}", text, f"see kubectl logs {pod.name} -n {pod.namespace}"
+            )
+            return _impatient(situation, pod, draft, Wait(pod, refusal))
     if pod.target and isinstance(draft.outcome, Wait):
         return _impatient(situation, pod, draft, draft.outcome)
     return draft

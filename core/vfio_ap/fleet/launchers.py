@@ -25,6 +25,8 @@ class PodView:
     gated: bool = False
     held: bool = False
     """Its hook sidecar keeps a migration from starting."""
+    ready: bool = False
+    """KubeVirt takes it as ready: all its containers are, compute aside (pkg/controller: IsPodReady)."""
     migration: str = ""
     """UID of the migration whose target it is, empty for a first boot."""
     unschedulable: bool = False

@@ -9,6 +9,8 @@ from vfio_ap.fleet.scheduling import Constraints, Expression, Toleration
 from vfio_ap_kube.snapshot.names import GATE, HOLD, MATRIX, MIGRATION_LABEL
 
 _OWNER_LABEL = "kubevirt.io/created-by"
+_NOT_ASKED = ("compute", "istio-proxy")
+"""Containers whose readiness KubeVirt does not ask for (pkg/controller: IsPodReady)."""
 _NAME_LABEL = "vm.kubevirt.io/name"
 
 
@@ -20,6 +22,7 @@ def pod_view(document: dict[str, Any]) -> PodView | None:
         return None
     gates = [gate.get("name") for gate in spec.get("schedulingGates") or []]
     conditions = status.get("conditions") or []
+    others = [c for c in status.get("containerStatuses") or [] if c.get("name") not in _NOT_ASKED]
     return PodView(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -31,6 +34,7 @@ def pod_view(document: dict[str, Any]) -> PodView | None:
         node=str(spec.get("nodeName") or ""),
         gated=GATE in gates,
         held=(metadata.get("annotations") or {}).get(HOLD) == "held",
+        ready=bool(others) and all(c.get("ready") for c in others),
         migration=labels.get(MIGRATION_LABEL, ""),
         unschedulable=any(
             c.get("type") == "PodScheduled" and c.get("reason") == "Unschedulable" for c in conditions

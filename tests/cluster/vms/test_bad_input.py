@@ -101,9 +101,6 @@ async def test_a_sidecar_that_never_serves_fails_the_first_boot_and_frees_the_ma
     assert people.users(uuid)[node] == "bank_next"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="no limit counts once the hold is lifted: core/vfio_ap/fleet/gate.py, _judge"
-)
 async def test_a_target_whose_sidecar_never_serves_is_given_up_and_the_vm_stays(people):
     policy = {
         "apiVersion": "ap.s390x.io/v1alpha1",

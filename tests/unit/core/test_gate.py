@@ -228,3 +228,16 @@ def test_what_a_silent_node_has_is_not_given_away_and_the_way_out_is_said():
     (wait,) = plan(RUNNING, other, nodes=[ready("n1", alive=False), node("n2")]).waits
     assert wait.refusal.reason == "NodeSilent"
     assert "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute" in wait.refusal.remedy
+
+
+def test_a_target_that_does_not_become_ready_is_cancelled_and_one_that_is_may_take_its_time():
+    """The hold is lifted, and KubeVirt waits for the pod's sidecars without a limit."""
+    let_go = dataclasses.replace(TARGET, gated=False, held=False, node="n2")
+    sides = [frozen("n1"), frozen("n2")]
+    waiting = plan(RUNNING, let_go, nodes=sides, waited={("p2", ""): 299.0})
+    assert (waiting.actions, waiting.waits, waiting.patience) == ((), (), 1.0)
+    (cancel,) = plan(RUNNING, let_go, nodes=sides, waited={("p2", ""): 300.0}).actions
+    assert isinstance(cancel, Cancel)
+    assert "its hook sidecar does not become ready" in str(cancel.refusal)
+    moving = plan(RUNNING, dataclasses.replace(let_go, ready=True), nodes=sides, waited={("p2", ""): 9999.0})
+    assert (moving.actions, moving.timed) == ((), frozenset())
