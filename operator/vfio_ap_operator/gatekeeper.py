@@ -43,7 +43,7 @@ class Gatekeeper:
                     case Cancel(pod, refusal):
                         await self._cancel(pod, refusal)
             except ApiError as error:
-                if not (error.not_found or error.conflict or error.status == 422):
+                if not (error.not_found or error.conflict):
                     raise
                 _LOG.info("pod %s changed before it could be let go: %s", action.pod, error)
         for wait in plan.waits:
@@ -72,7 +72,7 @@ class Gatekeeper:
     async def _cancel(self, pod: PodView, refusal: Refusal) -> None:
         """Delete the migration that a target pod is for: KubeVirt then removes the pod, the VM stays."""
         migration = self._fleet.work.migrations.get(pod.migration)
-        if migration is None or migration.over:
+        if migration is None or migration.handed_over:
             return
         await self._client.delete(MIGRATIONS.within(migration.namespace), migration.name)
         await self._events.post(_about(pod), "Warning", refusal.reason, str(refusal))

@@ -145,7 +145,7 @@ class Mover:
         cancel = next(
             (a for a in plan.actions if isinstance(a, Cancel) and a.pod.migration == status.migration_uid), None
         )
-        if cancel is not None:
+        if cancel is not None and (migration is None or not migration.handed_over):
             return replace(status, line=str(cancel.refusal), refusal=cancel.refusal)
         target = (migration.target if migration is not None else "") or status.target or vm.node
         node = self._fleet.views.get(target)

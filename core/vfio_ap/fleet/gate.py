@@ -24,8 +24,10 @@ from vfio_ap.matrix import Matrix
 HOSTNAME = "kubernetes.io/hostname"
 GIVEN_UP = "WaitedTooLong"
 """Reason of a move that the operator cancelled."""
+_ROOM = 15.0
+"""Seconds that the scheduler may see what kubelet has published late, before one more node is prepared."""
 WaitKey = tuple[str, str]
-"""A wait that may be given up: a pod's UID, and the node that is prepared for it or empty for the hold."""
+"""A wait whose time counts: a pod's UID, and what for: a node's name, empty for the hold, or room on a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +258,13 @@ def _place(situation: Situation, pod: PodView, placed: set[str]) -> _Draft:
     # Let go and not placed yet. What was prepared stays; where the scheduler found no room, one more node is.
     prepared = {node.name for node in fit if any(item.matrix == matrix.name for item in node.desired)}
     further = next((node.name for node in fit if node.name not in prepared), None)
-    if further is not None and (pod.unschedulable or not prepared):
-        prepared.add(further)
-    return replace(chosen, nodes=frozenset(prepared))
+    if further is None or not (pod.unschedulable or not prepared):
+        return replace(chosen, nodes=frozenset(prepared))
+    key = (pod.uid, f"after {len(prepared)}")
+    left = _ROOM - situation.waited.get(key, 0.0)
+    if left <= 0 or not prepared:
+        return replace(chosen, nodes=frozenset({*prepared, further}))
+    return replace(chosen, nodes=frozenset(prepared), timed=frozenset({key}), patience=left)
 
 
 def _forbidden(matrix: MatrixView, pod: PodView, placed: set[str]) -> Refusal | None:

@@ -41,6 +41,11 @@ class MigrationView:
     """Name of the APMigration that it was made for."""
 
     @property
+    def handed_over(self) -> bool:
+        """Tell whether KubeVirt has found the target pod ready, after which the guests' hosts have it in hand."""
+        return self.phase not in ("", "Pending", "Scheduling")
+
+    @property
     def over(self) -> bool:
         """Tell whether it has ended."""
         return self.phase in ("Succeeded", "Failed")

@@ -116,8 +116,18 @@ def test_a_pod_without_room_gets_one_more_node_and_keeps_the_first():
     let_go = dataclasses.replace(POD, gated=False)
     assert plan(let_go, nodes=[ready("n1"), node("n2")]).claim.nodes == {"n1"}
     stuck = dataclasses.replace(let_go, unschedulable=True)
-    assert plan(stuck, nodes=[ready("n1"), node("n2"), node("n3")]).claim.nodes == {"n1", "n2"}
-    assert plan(stuck, nodes=[ready("n1"), ready("n2"), node("n3")]).claim.nodes == {"n1", "n2", "n3"}
+    first = plan(stuck, nodes=[ready("n1"), node("n2"), node("n3")])
+    assert (first.claim.nodes, first.patience) == ({"n1"}, 15), "the scheduler may only be late"
+    late = {("p1", "after 1"): 15.0}
+    second = plan(stuck, nodes=[ready("n1"), node("n2"), node("n3")], waited=late)
+    assert second.claim.nodes == {"n1", "n2"}
+    assert plan(stuck, nodes=[ready("n1"), ready("n2"), node("n3")], waited=late).claim.nodes == {"n1", "n2"}
+    later = {("p1", "after 2"): 15.0}
+    assert plan(stuck, nodes=[ready("n1"), ready("n2"), node("n3")], waited=later).claim.nodes == {
+        "n1",
+        "n2",
+        "n3",
+    }
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,10 @@ def test_a_request_waits_where_a_node_only_does_not_answer_now():
     nowhere = Evacuation(wait=Refusal("NoTarget", "VM", "no node can take it"), answers=answers)
     assert asked(MOVE, PAY, VM, nowhere).phase == "Waiting"
     assert asked(MOVE, PAY, VM, dataclasses.replace(nowhere, answers=answers[1:])).phase == "Refused"
+
+
+@pytest.mark.parametrize(
+    ("phase", "handed"), [("", False), ("Scheduling", False), ("Scheduled", True), ("Running", True)]
+)
+def test_what_kubevirt_has_handed_over_is_no_longer_ours_to_cancel(phase, handed):
+    assert dataclasses.replace(MIGRATION, phase=phase).handed_over is handed
