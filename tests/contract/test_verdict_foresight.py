@@ -12,6 +12,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from vfio_ap.fleet.shape import shape_for
 from vfio_ap.fleet.verdict import Mode, MovePolicy, Reason, verdict
 from vfio_ap.fleet.views import MatrixView, NodeView
 from vfio_ap.host.wish import WantedMdev, Wish
@@ -93,7 +94,7 @@ async def play(pair: Pair, folder: Path) -> str:
     source.control.start_guest("vm", A)
     home = await source.look(pair.wanted)
     before = verdict(matrix, home, bare, RULES, prepared=False)
-    there = await target.look(pair.wanted)
+    there = await target.look(shape_for(matrix, home, bare) or pair.wanted)
     after = verdict(matrix, home, there, RULES)
     if before.mode is None:
         assert after.mode is None, f"{before.refusals}, and then yes"

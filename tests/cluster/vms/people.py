@@ -92,6 +92,16 @@ class People:
         """Return once the node holds no device."""
         await self.cluster.until(APNODES, node, lambda d: not d["status"].get("mdevs"), "without a device")
 
+    async def guest_has(self, node, uuid, adapters):
+        """Return once the node's agent has read back that a guest gets these adapters of the device."""
+
+        def holds(document):
+            return any(
+                m["uuid"] == uuid and m.get("guestAdapters") == adapters for m in document["status"]["mdevs"]
+            )
+
+        await self.cluster.until(APNODES, node, holds, f"a guest with adapters {adapters}")
+
     async def cleared(self, node, uuid):
         """Return once the node's agent has read back that the device may not move."""
 

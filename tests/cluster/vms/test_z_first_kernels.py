@@ -38,3 +38,18 @@ async def test_the_device_is_migratable_for_the_move_and_no_longer(people):
     assert people.users(uuid) == {target: "bank_pioneer"}
     await people.cleared(target, uuid)
     assert await attribute(people, target, uuid) == "0"
+
+
+async def test_a_target_is_made_with_what_the_guest_has_and_filled_up_after_the_move(people):
+    uuid = await people.matrix("fewer", nodeSelector={"kernel": "first"}, adapters=[5, 6])
+    source = await people.boot("thrifty", "fewer")
+    (target,) = set(NODES) - {source}
+    people.cluster.nodes[source].control.unplug(6)
+    try:
+        await people.guest_has(source, uuid, "5")
+        assert await people.migrate("thrifty") == "Succeeded"
+        await people.running("thrifty", {target})
+        await people.released(source)
+        await people.guest_has(target, uuid, "5-6")
+    finally:
+        people.cluster.nodes[source].control.plug(6, "CEX8C")
