@@ -109,6 +109,10 @@ class Guest:
 def guest(request, bundle, tmp_path_factory):
     """Boot a kernel with six adapters x four domains, the agent in /opt."""
     machine = Guest(rig(), tmp_path_factory.mktemp(f"rig-{request.param}"), request.param)
+    # The guest changes its own hardware: the rig reads ap.conf through this link.
+    (machine.state / "share").mkdir()
+    (machine.state / "share" / "ap.conf").touch()
+    (machine.state / "ap.conf").symlink_to("share/ap.conf")
     up = machine.rig("up")
     try:
         assert up.returncode == 0, f"the kernel did not boot: {up.stderr[-2000:]}"

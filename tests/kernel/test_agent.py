@@ -10,6 +10,7 @@ A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 CREATE = "/sys/devices/vfio_ap/matrix/mdev_supported_types/vfio_ap-passthrough/create"
 PAYMENTS = {"uuid": A, "matrix": "payments", "adapters": "5", "domains": "4,17", "controlDomains": "4"}
+BOTH = {**PAYMENTS, "adapters": "5-6"}
 THEIRS = {"uuid": B, "matrix": "theirs", "adapters": "7", "domains": "4"}
 RESERVED = [{"adapters": "10", "domains": "4"}]
 
@@ -58,6 +59,19 @@ SCENARIO = [
     ("guest gone", "sh", "P=$(cat /tmp/fakeguest.pid); kill $P; while [ -e /proc/$P ]; do sleep 0.1; done"),
     ("removed", "desire", wish()),
     ("masks", "sh", "cat /sys/bus/ap/apmask /sys/bus/ap/aqmask"),
+    (
+        "unplugged", "sh",
+        "cd /share; grep -v 0x06 ap.conf > ap.new; mv ap.new ap.conf; "
+        "for i in $(seq 600); do [ ! -e /sys/bus/ap/devices/card06 ] && exit; sleep 0.1; done; exit 1",
+    ),
+    ("ahead", "desire", wish(BOTH)),
+    (
+        "plugged", "sh",
+        "cd /share; (cat ap.conf; echo adapter 0x06 CEX8P) > ap.new; mv ap.new ap.conf; cd /sys/bus/ap/drivers/vfio_ap; "
+        "for i in $(seq 600); do [ -e 06.0004 ] && [ -e 06.0011 ] && exit; sleep 0.1; done; exit 1",
+    ),
+    ("complete", "desire", wish(BOTH)),
+    ("both gone", "desire", wish()),
     ("foreign", "sh", f"echo -7 > /sys/bus/ap/apmask && echo {B} > {CREATE} && cd /sys/bus/mdev/devices/{B} && "
      "echo 7 > assign_adapter && echo 4 > assign_domain"),
     ("overlap", "desire", wish({**PAYMENTS, "adapters": "7"})),
@@ -149,6 +163,15 @@ def test_the_host_is_as_before_once_the_guest_is_gone(played):
     assert "mdevs" not in removed["document"]
     assert removed["document"]["hostQueues"] == 24
     assert set(played["masks"]["stdout"].split()) == {"0x" + 64 * "f"}
+
+
+def test_a_card_that_is_plugged_later_completes_a_device_that_was_made_ahead_of_it(played):
+    assert (played["unplugged"]["code"], played["plugged"]["code"]) == (0, 0)
+    ahead, complete = played["ahead"], played["complete"]
+    assert (mdev(ahead, A)["adapters"], mdev(ahead, A)["guestAdapters"]) == ("5-6", "5")
+    assert (complete["code"], mdev(complete, A)["state"]) == (0, "Ready")
+    assert mdev(complete, A)["guestAdapters"] == "5-6"
+    assert played["both gone"]["document"]["hostQueues"] == 24
 
 
 def test_what_others_made_is_left_alone_and_adopted_only_when_equal(played):
