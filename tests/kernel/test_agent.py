@@ -67,7 +67,8 @@ SCENARIO = [
     ("ahead", "desire", wish(BOTH)),
     (
         "plugged", "sh",
-        "cd /share; (cat ap.conf; echo adapter 0x06 CEX8P) > ap.new; mv ap.new ap.conf; cd /sys/bus/ap/drivers/vfio_ap; "
+        "cd /share; (cat ap.conf; echo adapter 0x06 CEX8P) > ap.new; mv ap.new ap.conf; "
+        "cd /sys/bus/ap/drivers/vfio_ap; "
         "for i in $(seq 600); do [ -e 06.0004 ] && [ -e 06.0011 ] && exit; sleep 0.1; done; exit 1",
     ),
     ("complete", "desire", wish(BOTH)),
