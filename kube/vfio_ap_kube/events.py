@@ -19,6 +19,12 @@ _QUIET = datetime.timedelta(minutes=10)
 """The same Event is not posted again within this time."""
 
 
+def about(api_version: str, kind: str, name: str, uid: str, namespace: str = "") -> Document:
+    """Return what an Event refers to, for who has the object's names and not the object."""
+    metadata = {"name": name, "uid": uid, **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
 class EventPoster:
     """Posts Events as one component."""
 

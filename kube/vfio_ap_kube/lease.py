@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 from collections.abc import Callable
 
 from vfio_ap_kube.client import LEASES, ApiError, Client, Document
+from vfio_ap_kube.clock import utc_now
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Heartbeat:
         """Renew every quarter of the Lease's duration until cancelled; failures are logged and retried."""
         while True:
             try:
-                await self._client.apply(self._resource, self._document(_now()))
+                await self._client.apply(self._resource, self._document(utc_now("microseconds")))
             except ApiError as error:
                 _LOG.warning("cannot renew the Lease %s: %s", self._name, error)
             await asyncio.sleep(self._seconds / 4)
@@ -115,11 +115,7 @@ class Leadership:
         lease["spec"] = {
             "holderIdentity": self._identity,
             "leaseDurationSeconds": self._seconds,
-            "acquireTime": taken or _now(),
-            "renewTime": _now(),
+            "acquireTime": taken or utc_now("microseconds"),
+            "renewTime": utc_now("microseconds"),
         }
         await self._client.replace(self._resource, lease)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

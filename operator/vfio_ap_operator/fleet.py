@@ -70,7 +70,7 @@ class Fleet:
         self.policies: dict[str, PolicyView] = {}
         self.policy_statuses: dict[str, tuple[int, dict[str, Any]]] = {}
         """By policy, its generation and what its status says."""
-        self.work = Workloads(self._work_changed)
+        self.work = Workloads(self.touch)
         self.dirty_matrices: set[str] = set()
         self.dirty_policies: set[str] = set()
         self.dirty_nodes: set[str] = set()
@@ -185,7 +185,8 @@ class Fleet:
         self.dirty_nodes |= nodes
         self.dirty_namespaces |= namespaces
 
-    def _work_changed(self, matrix: str) -> None:
+    def touch(self, matrix: str) -> None:
+        """Have a matrix looked at again, if it is one."""
         if matrix in self.matrices:
             self.dirty_matrices.add(matrix)
         self.wake.set()

@@ -7,13 +7,12 @@ anew.
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.gate import HOSTNAME, Cancel, GatePlan, Lift, Release
 from vfio_ap.fleet.launchers import PodView
-from vfio_ap_kube.client import PODS, ApiError, Client
-from vfio_ap_kube.events import EventPoster
+from vfio_ap_kube.client import PODS, ApiError, Client, Document
+from vfio_ap_kube.events import EventPoster, about
 from vfio_ap_kube.snapshot.names import HOLD
 from vfio_ap_operator import pods
 from vfio_ap_operator.fleet import Fleet
@@ -78,6 +77,5 @@ class Gatekeeper:
         await self._events.post(_about(pod), "Warning", refusal.reason, str(refusal))
 
 
-def _about(pod: PodView) -> dict[str, Any]:
-    metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+def _about(pod: PodView) -> Document:
+    return about("v1", "Pod", pod.name, pod.uid, pod.namespace)

@@ -7,7 +7,6 @@ what came of it: APMigration objects and their status, KubeVirt's migrations, Ev
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,8 +16,9 @@ from vfio_ap.fleet import moves
 from vfio_ap.fleet.evacuation import Evacuation, Traffic, VmView, plan_evacuation
 from vfio_ap.fleet.gate import HOSTNAME, Cancel, GatePlan, Situation
 from vfio_ap.fleet.moves import MigrationView, MoveStatus, MoveView, Surroundings
-from vfio_ap.fleet.shape import shape_for
+from vfio_ap.fleet.shape import shapes
 from vfio_ap_kube.client import ApiError, Client
+from vfio_ap_kube.clock import utc_now
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_operator import requests
 from vfio_ap_operator.fleet import Fleet
@@ -66,7 +66,7 @@ class Mover:
     def in_flight(self, matrix: str) -> bool:
         """Tell whether a move of the matrix's VM has begun and is not yet seen to its end."""
         return any(
-            move.status.phase == "Moving" and not move.status.over
+            move.status.phase == "Moving"
             for vm in self._fleet.work.vms_of(matrix)
             for move in self._fleet.work.moves_of(vm.namespace, vm.name)
         )
@@ -135,9 +135,8 @@ class Mover:
         pods = self._fleet.work.pods.get(situation.matrix.name, {}).values()
         if status.over or not status.target or any(pod.migration == status.migration_uid for pod in pods):
             return None
-        source, target = (self._fleet.views.get(name) for name in (status.source, status.target))
-        shape = shape_for(situation.matrix, source, target)
-        return Evacuation(frozenset({status.target}), {status.target: shape} if shape is not None else {})
+        made = shapes(situation.matrix, (status.source,), status.target, situation.nodes)
+        return Evacuation(frozenset({status.target}), made)
 
     def _follow(
         self, situation: Situation, plan: GatePlan, vm: VmView, status: MoveStatus, migration: MigrationView | None
@@ -216,8 +215,7 @@ class Mover:
         known = self._fleet.work.documents.get(move.uid)
         if known is None:
             return
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        document = requests.move_status(known, status, now)
+        document = requests.move_status(known, status, utc_now())
         if document["status"] == known["status"]:
             return
         resource = requests.MOVES.within(move.namespace)
@@ -256,7 +254,7 @@ class Mover:
                 raise
             self._starting.pop(step.move.uid, None)
             self._refused_until[step.move.uid] = loop.time() + _PATIENCE
-            loop.call_later(_PATIENCE, self._again, matrix)
+            loop.call_later(_PATIENCE, self._fleet.touch, matrix)
             _LOG.info("KubeVirt refuses to migrate VM %s: %s", vm, error)
             await self._events.post(requests.about_vm(vm), "Warning", "MigrationRefused", str(error))
             return
@@ -275,11 +273,6 @@ class Mover:
             except ApiError as error:
                 if not error.not_found:
                     raise
-
-    def _again(self, matrix: str) -> None:
-        if matrix in self._fleet.matrices:
-            self._fleet.dirty_matrices.add(matrix)
-            self._fleet.wake.set()
 
 
 def _reason(status: MoveStatus) -> str:

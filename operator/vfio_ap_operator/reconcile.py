@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime
 import heapq
 import logging
 from collections.abc import Awaitable, Callable, Iterable
@@ -25,7 +24,8 @@ from vfio_ap.fleet.verdict import GuestFacts
 from vfio_ap.fleet.views import MatrixView
 from vfio_ap_api import apmatrix, apmigrationpolicy, apnode
 from vfio_ap_kube.client import NAMESPACES, ApiError, Client, Resource
-from vfio_ap_kube.events import EventPoster
+from vfio_ap_kube.clock import utc_now
+from vfio_ap_kube.events import EventPoster, about
 from vfio_ap_operator import documents
 from vfio_ap_operator.fleet import Fleet, MatrixRecord
 from vfio_ap_operator.gatekeeper import Gatekeeper
@@ -55,7 +55,7 @@ class Reconciler:
         self._events = events
         self._gates = Gatekeeper(fleet, client, events)
         self._mover = Mover(fleet, client, events)
-        self._patience = Patience(self._again)
+        self._patience = Patience(fleet.touch)
         self._slots = asyncio.Semaphore(_WRITERS)
         self.passes = 0
         """Completed passes; the health endpoint shows it."""
@@ -157,11 +157,6 @@ class Reconciler:
         left = min((p for p in (plan.patience, needs.patience) if p is not None), default=None)
         self._patience.keep(name, plan.timed | needs.timed, left)
 
-    def _again(self, name: str) -> None:
-        if name in self._fleet.matrices:
-            self._fleet.dirty_matrices.add(name)
-            self._fleet.wake.set()
-
     def _placed(self, view: MatrixView) -> bool:
         """Tell whether a node has the matrix in its spec or a device of ours for it in its status."""
         for node in self._fleet.holders(view):
@@ -248,7 +243,7 @@ class Reconciler:
         policy = fleet.policy_for(view)
         notes = (stale_strategy(vm, policy) for vm in fleet.work.vms_of(name) if str(vm) == plan.user)
         summary = served(summary, plan, next(notes, ""))
-        status = documents.matrix_status(view, record.generation, record.status, summary, found, _now())
+        status = documents.matrix_status(view, record.generation, record.status, summary, found, utc_now())
         if status == record.status:
             return
         answer = await self._client.apply(
@@ -264,31 +259,22 @@ class Reconciler:
         matrices = [record.view for record in fleet.matrices.values()]
         refusal = overruled(view, matrices, fleet.policies.values())
         count = sum(fleet.policy_for(matrix).name == name for matrix in matrices)
-        document = documents.policy_status(view, generation, old, refusal, count, _now())
+        document = documents.policy_status(view, generation, old, refusal, count, utc_now())
         if document["status"] == old:
             return
         fleet.observe_policy(await self._client.apply(POLICIES, document, subresource="status"))
         if refusal is not None:
-            about = {**document, "metadata": {"name": name}}
-            await self._events.post(about, "Warning", refusal.reason, str(refusal))
+            await self._events.post(document, "Warning", refusal.reason, str(refusal))
 
     async def _announce(self, record: MatrixRecord, summary: Summary, found: Iterable[Standing]) -> None:
         """Post an Event when the state's word changed."""
         if record.status.get("state") == summary.state:
             return
         ready = summary.conditions[-1]
-        about = {
-            "apiVersion": apmatrix.KIND.api_version,
-            "kind": apmatrix.KIND.name,
-            "metadata": {"name": record.view.name, "uid": record.uid},
-        }
+        matrix = about(apmatrix.KIND.api_version, apmatrix.KIND.name, record.view.name, record.uid)
         trouble = summary.state.startswith(("Refused", "Failed", "Degraded"))
         message = ready.message
         if trouble and ready.status:
             bad = next(s for s in found if s.state in ("Failed", "Refused"))
             message = f"node {bad.node}: {bad.message}"
-        await self._events.post(about, "Warning" if trouble else "Normal", ready.reason, message or summary.state)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        await self._events.post(matrix, "Warning" if trouble else "Normal", ready.reason, message or summary.state)

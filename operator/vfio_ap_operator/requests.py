@@ -12,6 +12,7 @@ from vfio_ap.fleet.moves import MigrationView, MoveStatus, MoveView
 from vfio_ap_api import apmigration
 from vfio_ap_kube import conditions
 from vfio_ap_kube.client import Resource
+from vfio_ap_kube.events import about
 from vfio_ap_kube.snapshot.names import ASKED_BY, EVACUATION, MATRIX, MIGRATION_UID, MOVE
 
 MOVES = Resource(apmigration.KIND.api_version, apmigration.KIND.plural)
@@ -134,14 +135,12 @@ def _node(answer: Answer) -> dict[str, Any]:
 
 def about_vm(vm: VmView) -> dict[str, Any]:
     """Return what an Event about the VM refers to."""
-    metadata = {"name": vm.name, "namespace": vm.namespace, "uid": vm.uid}
-    return {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": metadata}
+    return about("kubevirt.io/v1", "VirtualMachineInstance", vm.name, vm.uid, vm.namespace)
 
 
 def about_move(view: MoveView) -> dict[str, Any]:
     """Return what an Event about the move refers to."""
-    metadata = {"name": view.name, "namespace": view.namespace, "uid": view.uid}
-    return {"apiVersion": MOVES.api_version, "kind": "APMigration", "metadata": metadata}
+    return about(MOVES.api_version, "APMigration", view.name, view.uid, view.namespace)
 
 
 def _short(uid: str) -> str:

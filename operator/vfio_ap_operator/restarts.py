@@ -10,7 +10,7 @@ import asyncio
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.templates import TemplateView, restart_needed
 from vfio_ap_kube.client import Document
-from vfio_ap_kube.events import EventPoster
+from vfio_ap_kube.events import EventPoster, about
 from vfio_ap_kube.snapshot.vms import template_view
 from vfio_ap_operator.workloads import Workloads
 
@@ -33,17 +33,13 @@ class Restarts:
         if self._templates.get(view.uid) == view:
             return
         self._templates[view.uid] = view
-        if view.uid not in self._suspects and self._wrong(view.uid):
+        if view.uid not in self._suspects and self._refusal(view) is not None:
             task = asyncio.get_running_loop().create_task(self._look_again(view.uid))
             self._suspects[view.uid] = task
 
     def forget(self, document: Document) -> None:
         """Drop a VirtualMachine that is gone."""
         self._templates.pop(document["metadata"]["uid"], None)
-
-    def _wrong(self, uid: str) -> bool:
-        view = self._templates.get(uid)
-        return view is not None and self._refusal(view) is not None
 
     def _refusal(self, view: TemplateView) -> Refusal | None:
         return restart_needed(view, self._work.vm_named(view.namespace, view.name))
@@ -55,8 +51,7 @@ class Restarts:
             if view is None or not self._work.complete:
                 return
             if (refusal := self._refusal(view)) is not None:
-                metadata = {"name": view.name, "namespace": view.namespace, "uid": view.uid}
-                about = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": metadata}
-                await self._events.post(about, "Warning", refusal.reason, str(refusal))
+                vm = about("kubevirt.io/v1", "VirtualMachine", view.name, view.uid, view.namespace)
+                await self._events.post(vm, "Warning", refusal.reason, str(refusal))
         finally:
             self._suspects.pop(uid, None)

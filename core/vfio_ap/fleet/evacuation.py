@@ -17,7 +17,7 @@ from vfio_ap.fleet.gate import HOSTNAME, Situation, WaitKey
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.placement import standing
 from vfio_ap.fleet.policy import Budgets, PolicyView
-from vfio_ap.fleet.shape import shape_for
+from vfio_ap.fleet.shape import shapes
 from vfio_ap.fleet.verdict import GuestFacts
 from vfio_ap.matrix import Matrix
 
@@ -147,17 +147,16 @@ def plan_evacuation(
     best = next((target for target in fit if full[target] is None), "")
     if not best:
         return Evacuation(wait=full[fit[0]], answers=answers)
-    shape = shape_for(matrix, nodes.get(vm.node), nodes[best])
-    shapes = {best: shape} if shape is not None else {}
-    found = standing(nodes[best], matrix, None, shape)
+    made = shapes(matrix, (vm.node,), best, nodes)
+    found = standing(nodes[best], matrix, None, made.get(best))
     if found is not None and found.state == "Ready":
-        return Evacuation(frozenset({best}), shapes, start=best, answers=answers)
+        return Evacuation(frozenset({best}), made, start=best, answers=answers)
     text = found.message if found is not None and found.message else "the device is being made"
     key = (source.uid, best)
     left = limit - situation.waited.get(key, 0.0)
     return Evacuation(
         frozenset({best}),
-        shapes,
+        made,
         wait=Refusal("Preparing", f"node {best}", text),
         answers=answers,
         timed=late | {key},

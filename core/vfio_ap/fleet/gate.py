@@ -16,7 +16,7 @@ from vfio_ap.fleet.candidates import Answer, candidates, nowhere
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.placement import Claim, Standing, standing
 from vfio_ap.fleet.policy import PolicyView
-from vfio_ap.fleet.shape import shape_for
+from vfio_ap.fleet.shape import shapes
 from vfio_ap.fleet.verdict import GuestFacts
 from vfio_ap.fleet.views import MatrixView, NodeView
 from vfio_ap.matrix import Matrix
@@ -116,12 +116,12 @@ def plan_gate(situation: Situation, pods: Iterable[PodView]) -> GatePlan:
     others = [Wait(pod, _taken(situation, ordered[0])) for pod in ordered if pod.owner != ordered[0].owner]
     nodes = frozenset({pod.node for pod in running}.union(*(draft.nodes for draft in drafts)))
     frozen = frozenset().union(*(draft.frozen for draft in drafts))
-    shapes = {node: shape for draft in drafts for node, shape in draft.shapes.items()}
+    made = {node: shape for draft in drafts for node, shape in draft.shapes.items()}
     if situation.moving:
         frozen |= {pod.node for pod in running}
     timed = frozenset().union(*(draft.timed for draft in drafts))
     return GatePlan(
-        claim=Claim(nodes, frozen, frozenset(n for n in frozen if _first_version(situation.nodes.get(n))), shapes),
+        claim=Claim(nodes, frozen, frozenset(n for n in frozen if _first_version(situation.nodes.get(n))), made),
         user=mine[0].vm_name,
         namespace=mine[0].namespace if running else "",
         actions=tuple(d.outcome for d in drafts if isinstance(d.outcome, Lift | Release | Cancel)),
@@ -193,15 +193,16 @@ def _taken(situation: Situation, first: PodView) -> Refusal:
 
 def _arrived(situation: Situation, pod: PodView, running: list[PodView]) -> _Draft:
     """Decide whether a target pod that runs and is held may begin its migration."""
-    shapes = _shapes(situation, pod.node, {other.node for other in running if other.uid != pod.uid})
-    found = _stand(situation, pod.node, shapes)
+    sources = sorted({other.node for other in running if other.uid != pod.uid})
+    made = shapes(situation.matrix, sources, pod.node, situation.nodes)
+    found = _stand(situation, pod.node, made)
     if found.state != "Ready" and not _settling(situation, pod.node):
-        return _Draft(Wait(pod, _not_ready(pod.node, found)), shapes=shapes)
+        return _Draft(Wait(pod, _not_ready(pod.node, found)), shapes=made)
     sides = frozenset(other.node for other in running)
     for side in sorted(sides):
         if text := _unfrozen(situation, situation.nodes.get(side)):
-            return _Draft(Wait(pod, Refusal("Freezing", f"node {side}", text)), frozen=sides, shapes=shapes)
-    return _Draft(Release(pod), frozen=sides, shapes=shapes)
+            return _Draft(Wait(pod, Refusal("Freezing", f"node {side}", text)), frozen=sides, shapes=made)
+    return _Draft(Release(pod), frozen=sides, shapes=made)
 
 
 def _settling(situation: Situation, name: str) -> bool:
@@ -245,10 +246,10 @@ def _place(situation: Situation, pod: PodView, placed: set[str]) -> _Draft:
         remedy = "give a node what is missing; see kubectl get apnodes"
         return _Draft(Wait(pod, nowhere("NoNode", matrix.name, answers, remedy)), answers=answers)
     best = fit[0]
-    shapes = _shapes(situation, best.name, placed) if pod.target else {}
-    chosen = _Draft(nodes=frozenset({best.name}), answers=answers, shapes=shapes)
+    made = shapes(matrix, sorted(placed), best.name, nodes) if pod.target else {}
+    chosen = _Draft(nodes=frozenset({best.name}), answers=answers, shapes=made)
     if pod.gated:
-        found = _stand(situation, best.name, shapes)
+        found = _stand(situation, best.name, made)
         if found.state == "Ready":
             return replace(chosen, outcome=Lift(pod, best.name if pod.target else ""))
         key = (pod.uid, best.name)
@@ -281,16 +282,9 @@ def _forbidden(matrix: MatrixView, pod: PodView, placed: set[str]) -> Refusal | 
     return None
 
 
-def _shapes(situation: Situation, target: str, placed: set[str]) -> dict[str, Matrix]:
-    """Return what the target's device shall hold for the move, where that is not what the matrix says."""
-    nodes = situation.nodes
-    found = (shape_for(situation.matrix, nodes.get(source), nodes.get(target)) for source in sorted(placed))
-    return next(({target: shape} for shape in found if shape is not None), {})
-
-
-def _stand(situation: Situation, node: str, shapes: Mapping[str, Matrix]) -> Standing:
+def _stand(situation: Situation, node: str, made: Mapping[str, Matrix]) -> Standing:
     view, matrix = situation.nodes.get(node), situation.matrix
-    found = standing(view, matrix, situation.refusal, shapes.get(node)) if view is not None else None
+    found = standing(view, matrix, situation.refusal, made.get(node)) if view is not None else None
     return found or Standing(node, "Pending", "NodeSilent", "the node is not known")
 
 

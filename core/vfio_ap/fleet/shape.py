@@ -7,9 +7,19 @@ kept from the guest on the source, the target's device is made without them, and
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from vfio_ap.fleet.verdict.question import in_guest
 from vfio_ap.fleet.views import MatrixView, NodeView
 from vfio_ap.matrix import Matrix
+
+
+def shapes(
+    matrix: MatrixView, sources: Iterable[str], target: str, nodes: Mapping[str, NodeView]
+) -> dict[str, Matrix]:
+    """Return the shape of a target by its name, as a Claim has it; empty where the matrix's own word holds."""
+    found = (shape_for(matrix, nodes.get(source), nodes.get(target)) for source in sources)
+    return next(({target: shape} for shape in found if shape is not None), {})
 
 
 def shape_for(matrix: MatrixView, source: NodeView | None, target: NodeView | None) -> Matrix | None:
