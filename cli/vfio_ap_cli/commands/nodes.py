@@ -33,13 +33,8 @@ def command(context: click.Context, name: str | None) -> None:
     snapshot = take(settings).snapshot
     if name is None:
         rows = questions.rows(snapshot)
-        match settings.output:
-            case "name":
-                out.names(f"apnode/{row.name}" for row in rows)
-            case "json" | "yaml":
-                out.document(rows, settings.output)
-            case _:
-                out.show(pages.listing(rows, wide=settings.output == "wide"))
+        page = pages.listing(rows, wide=settings.output == "wide")
+        out.rows(rows, [f"apnode/{row.name}" for row in rows], page, settings.output)
         return
     answer = questions.answer(snapshot, name.removeprefix("apnode/"))
     if answer is None:

@@ -137,6 +137,17 @@ def names(found: Iterable[str]) -> None:
         sys.stdout.write(name + "\n")
 
 
+def rows(found: object, called: Iterable[str], page: str, form: str) -> None:
+    """Print a list of objects in a form: their names, the answer as a document, or the page for people."""
+    match form:
+        case "name":
+            names(called)
+        case "json" | "yaml":
+            document(found, form)
+        case _:
+            show(page)
+
+
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON
     """Return a value of dataclasses as JSON has it: camelCase names, id sets as ranges, nothing that is None."""
     match value:
