@@ -165,9 +165,9 @@ class Mover:
         """Return the moves under way, with those that were let start a moment ago."""
         if move.dry_run:
             return Traffic()
-        others = [pair for uid, pair in self._starting.items() if uid != move.uid]
+        known = self._fleet.work.moves
         now = self._fleet.work.traffic()
-        more = Traffic.of(others)
+        more = Traffic.of(pair for uid, pair in self._starting.items() if uid != move.uid and uid in known)
         return Traffic(now.leaving + more.leaving, now.entering + more.entering, now.total + more.total)
 
     # -- writes

@@ -213,3 +213,19 @@ async def test_a_move_goes_with_its_virtual_machine_and_not_with_one_run_of_it(s
     await turn(stage)
     (owner,) = api.made[0]["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("VirtualMachine", "vm1")
+
+
+async def test_a_move_that_was_deleted_before_it_had_a_migration_uses_no_budget(stage):
+    fleet, api, _, _ = stage
+    fleet.work.observe_vm(vmi())
+    api.refusing = ApiError(0, "Unreachable", "no answer")
+    for number in range(3):  # more than may leave one node at once
+        document = request(f"r{number}")
+        fleet.work.observe_move(document)
+        with pytest.raises(ApiError):
+            await turn(stage)
+        fleet.work.forget_move(document)
+    api.refusing = None
+    fleet.work.observe_move(request("r9"))
+    await turn(stage)
+    assert [made["kind"] for made in api.made] == ["VirtualMachineInstanceMigration"]
