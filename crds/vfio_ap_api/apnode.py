@@ -17,6 +17,8 @@ from vfio_ap_api.crd import Column, Kind
 
 Ids = Annotated[str, Field(max_length=1024)]
 """A set of ids as ranges, ``4-6,171``."""
+LOGGED_DEVICES, LOGGED_LINES, LOGGED_LENGTH = 8, 8, 200
+"""Most devices, lines of a device and characters of a line of the kernel's log that a status tells."""
 
 
 class DesiredMdev(Model):
@@ -187,6 +189,13 @@ class MdevStatus(Observed):
     message: Annotated[str, Field(max_length=1024)] = ""
 
 
+class DeviceLog(Observed):
+    """What the kernel said of a device since it was last frozen for a move."""
+
+    uuid: str
+    lines: Annotated[list[Annotated[str, Field(max_length=LOGGED_LENGTH)]], Field(max_length=LOGGED_LINES)]
+
+
 class AlongQueues(Observed):
     """Queues that left the host although no matrix wants them."""
 
@@ -218,6 +227,10 @@ class APNodeStatus(Observed):
     adapters: list[Adapter] = Field(default_factory=list)
     key_sets: list[KeySet] = Field(default_factory=list)
     mdevs: list[MdevStatus] = Field(default_factory=list)
+    kernel_log: Annotated[list[DeviceLog], Field(max_length=LOGGED_DEVICES)] = Field(
+        default_factory=list,
+        description="What the kernel said of devices since they were last frozen for a move, of the latest moves.",
+    )
     host_queues: int = 0
     guest_queues: int = 0
     driverless_queues: int = 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from importlib import metadata
+from types import MappingProxyType
 from typing import Any
 
 from vfio_ap.host.report import MdevReport
@@ -37,8 +38,12 @@ def build(
     keys: KeyPicture,
     *,
     offered: Collection[str] = (),
+    heard: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the status document but for conditions, ``observedGeneration`` and the state's one word."""
+    """Return the status document but for conditions, ``observedGeneration`` and the state's one word.
+
+    ``offered`` are the UUIDs that kubelet has, ``heard`` what the kernel said, by UUID.
+    """
     by_driver, bound = view.by_driver(), _bound(view)
     adapters = [
         _adapter(view, by_driver, number, samples, keys.uses(number), bound.get(number, ""))
@@ -70,6 +75,7 @@ def build(
         adapters=adapters,
         key_sets=list(keys.sets.values()),
         mdevs=mdevs,
+        kernel_log=[apnode.DeviceLog(uuid=uuid, lines=lines) for uuid, lines in heard.items()],
         host_queues=_count(by_driver.get(HOST_DRIVER, {})),
         guest_queues=_count(by_driver.get(GUEST_DRIVER, {})),
         driverless_queues=_count(by_driver.get("", {})),

@@ -26,6 +26,8 @@ from vfio_ap_operator.fleet import Fleet
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 10.0
 """Seconds until KubeVirt is asked again for a migration that it refused."""
+_ANSWER = 15.0
+"""Seconds that a target's agent gets to say why its kernel took no guest."""
 _HISTORY = 10
 """Moves of a VM that have ended and are kept."""
 _TROUBLE = ("Failed", "Alarm", "Refused")
@@ -112,8 +114,8 @@ class Mover:
             status = move.status
             if migration is not None and not status.migration:
                 status = moves.begun(move, migration, situation.matrix, vm)
-            status = self._follow(situation, plan, vm, status, migration)
-            return _Step(move, status, vm), self._until_pod(situation, status)
+            status, asking = self._follow(situation, plan, vm, status, migration)
+            return _Step(move, status, vm), self._until_pod(situation, status) | asking
         if first and not move.dry_run:
             text = f"another move of it, {first}, is not over"
             remedy = "wait for it, or delete its migration"
@@ -130,36 +132,40 @@ class Mover:
             self._starting[move.uid] = (vm.node, planned.start)
         return _Step(move, status, vm, planned.start), planned
 
-    def _until_pod(self, situation: Situation, status: MoveStatus) -> Evacuation | None:
-        """Keep what was prepared for a migration until its target pod is there and asks for it by itself."""
+    def _until_pod(self, situation: Situation, status: MoveStatus) -> Evacuation:
+        """Keep what was prepared for a migration while no target pod asks for it by itself."""
         pods = self._fleet.work.pods.get(situation.matrix.name, {}).values()
         if status.over or not status.target or any(pod.migration == status.migration_uid for pod in pods):
-            return None
+            return Evacuation()
         made = shapes(situation.matrix, (status.source,), status.target, situation.nodes)
         return Evacuation(frozenset({status.target}), made)
 
     def _follow(
         self, situation: Situation, plan: GatePlan, vm: VmView, status: MoveStatus, migration: MigrationView | None
-    ) -> MoveStatus:
+    ) -> tuple[MoveStatus, Evacuation]:
+        """Return how a move stands that has, or had, a migration, and the time that a wait of it may take."""
         cancel = next(
             (a for a in plan.actions if isinstance(a, Cancel) and a.pod.migration == status.migration_uid), None
         )
         if cancel is not None and (migration is None or not migration.handed_over):
-            return replace(status, line=str(cancel.refusal), refusal=cancel.refusal)
+            return replace(status, line=str(cancel.refusal), refusal=cancel.refusal), Evacuation()
         target = (migration.target if migration is not None else "") or status.target or vm.node
         node = self._fleet.views.get(target)
         fresh = node is not None and node.alive and node.current and status.migration_uid in node.read_back
         pods = tuple(self._fleet.work.pods.get(situation.matrix.name, {}).values())
-        around = Surroundings(situation.matrix, plan, pods, self._fleet.views, vm, fresh)
+        asked = (status.migration_uid, f"kernel of {target}")
+        left = _ANSWER - situation.waited.get(asked, 0.0)
+        patient = node is not None and node.alive and left > 0
+        around = Surroundings(situation.matrix, plan, pods, self._fleet.views, vm, fresh, patient)
         found = moves.followed(status, migration, around)
         waiting = self._read_back.setdefault(target, set())
-        if found.phase == "Moving" and (migration is None or migration.phase == "Succeeded"):
-            if status.migration_uid not in waiting:
-                waiting.add(status.migration_uid)
-                self._fleet.dirty_nodes.add(target)
-        elif found.over:
+        if found.phase != "Moving" or not (migration is None or migration.over):
             waiting.discard(status.migration_uid)
-        return found
+            return found, Evacuation()
+        if status.migration_uid not in waiting:
+            waiting.add(status.migration_uid)
+            self._fleet.dirty_nodes.add(target)
+        return found, Evacuation(timed=frozenset({asked}), patience=max(left, 0.0) or None)
 
     def _traffic(self, move: MoveView) -> Traffic:
         """Return the moves under way, with those that were let start a moment ago."""

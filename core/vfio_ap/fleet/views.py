@@ -202,6 +202,8 @@ class NodeView:
     """Matrices whose resource kubelet publishes as allocatable."""
     read_back: frozenset[str] = frozenset()
     """Migrations since whose end the agent was asked to read the kernel; it has when the node is ``current``."""
+    kernel_log: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the kernel said of a device, by UUID, since it was last frozen for a move."""
 
     @property
     def shape(self) -> tuple[object, ...]:

@@ -56,6 +56,7 @@ def node_view(
         current=status.observed_generation == int(document["metadata"].get("generation", 0)),
         allocatable=allocatable,
         read_back=frozenset(node.spec.read_back.split(",")) - {""},
+        kernel_log={log.uuid: tuple(log.lines) for log in status.kernel_log},
     )
 
 

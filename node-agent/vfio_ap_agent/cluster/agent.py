@@ -24,6 +24,7 @@ from vfio_ap_agent.cluster.announce import Announcer, Said, device_changed, foun
 from vfio_ap_agent.cluster.conditions import Facts, conditions, state
 from vfio_ap_agent.cluster.health import Health
 from vfio_ap_agent.desired import Desired, parse
+from vfio_ap_agent.devicelog import DeviceLog
 from vfio_ap_agent.host.client import LanedHost, Stuck
 from vfio_ap_agent.keys import picture
 from vfio_ap_agent.samples import Samples
@@ -77,6 +78,7 @@ class NodeAgent:
         self._triggers = triggers
         self._health = health
         self._announcer = Announcer()
+        self._log = DeviceLog()
         self._apnode: dict[str, Any] | None = None
         self._synced = False
         self.known = asyncio.Event()
@@ -101,7 +103,14 @@ class NodeAgent:
             mdevs = (apnode.get("status") or {}).get("mdevs") or []
             self._known = {m["uuid"]: None for m in mdevs if m.get("state") in _OURS_BY_STATUS and m.get("uuid")}
         if first or old.get("spec") != apnode.get("spec"):
+            desired = self.desired
+            self._log.freeze({mdev.uuid for mdev in desired.wish.mdevs if mdev.frozen} if desired else ())
             self._triggers.pull("spec")
+
+    def hear(self, text: str) -> None:
+        """Take in a line of the kernel log."""
+        if self._log.hear(text):
+            self._triggers.pull("kernel log")
 
     def lose(self) -> None:
         """Take in that our APNode was deleted. What it wished for stays as it is until there is a new one."""
@@ -224,8 +233,15 @@ class NodeAgent:
             wished=desired is not None,
         )
         self._status = status.build(
-            outcome.view, outcome.plan, outcome.reports, self._samples, keys, offered=offered
+            outcome.view,
+            outcome.plan,
+            outcome.reports,
+            self._samples,
+            keys,
+            offered=offered,
+            heard=self._log.lines,
         )
+        self._status["observedGeneration"] = self._generation
         self._publish(facts)
         names = {mdev.uuid: mdev.name for mdev in desired.wish.mdevs} if desired else {}
         self._outlet.say(self._announcer.of(outcome, names, (*problems, *self._state_dir.problems)))
@@ -244,7 +260,8 @@ class NodeAgent:
     def _publish(self, facts: Facts) -> None:
         if self._apnode is None:
             return
-        document = {**self._status, "observedGeneration": self._generation}
+        # A pass that could not read the host changes conditions only: the rest is as old as its generation.
+        document = dict(self._status)
         document["summary"] = {**self._status.get("summary", {}), "state": state(facts)}
         document["conditions"] = conditions(facts, self._generation)
         self._outlet.publish(document)

@@ -75,7 +75,7 @@ async def _serve(args: argparse.Namespace, lock: Path | None) -> int:
             _spawn(_heartbeat(agent, Heartbeat(client, args.namespace, name))),
             _spawn(outlet.post_events()),
             _spawn(triggers.follow(uevents(args.sysfs))),
-            _spawn(_kernel_log(args.sysfs, outlet, triggers)),
+            _spawn(_kernel_log(args.sysfs, agent, outlet, triggers)),
             _spawn(outlet.serve_kubelet()),
             _spawn(_kubelet_news(outlet, triggers)),
             _spawn(keep_vigil(host, lambda: agent.last, lambda: triggers.pull("vigil"))),
@@ -148,9 +148,10 @@ async def _heartbeat(agent: NodeAgent, heartbeat: Heartbeat) -> None:
     await heartbeat.run()
 
 
-async def _kernel_log(where: str, outlet: ClusterOutlet, triggers: Triggers) -> None:
-    """Turn log lines of vfio_ap into Events."""
+async def _kernel_log(where: str, agent: NodeAgent, outlet: ClusterOutlet, triggers: Triggers) -> None:
+    """Turn log lines of vfio_ap into Events, and keep those of devices that move."""
     async for line in kernel_log(where):
+        agent.hear(line.text)
         if (refusal := meaning(line.text)) is not None:
             triggers.pull("kernel log")
             outlet.say([Said("Warning", refusal.reason, str(refusal))])

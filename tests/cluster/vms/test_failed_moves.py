@@ -58,6 +58,15 @@ async def test_a_target_s_kernel_that_takes_no_queues_gives_the_guest_back(peopl
         assert (await people.over("returned"))["status"]["phase"] == "Failed"
         found = await people.cluster.client.get(VMIS.within(BANK), "returned")
         assert "load of migration failed" in found["status"]["migrationState"]["failureReason"]
+        assert "05.0004" not in found["status"]["migrationState"]["failureReason"]
+        moves = (await people.cluster.client.listing(MOVES.within(BANK)))["items"]
+        (move,) = [move for move in moves if move["spec"]["vm"] == "returned"]
+        status = await outcome(people, move["metadata"]["name"], "Failed")
+        assert (status["reason"], status["target"]) == ("QueueNotInDevice", target)
+        assert "queue 05.0004: is in the guest on the source, and not with vfio_ap" in status["message"]
+        assert f"kernel of {target}: vfio_ap_mdev {uuid}: Queue 05.0004 not available" in status["message"]
+        assert status["remedy"]
+        assert "05.0004" in await people.told("returned", "QueueNotInDevice")
         await back(people, uuid, source, "returned")
     finally:
         people.cluster.nodes[target].control.plug(5, "CEX8C", keys="bank")

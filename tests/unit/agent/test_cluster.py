@@ -192,6 +192,41 @@ async def test_a_wish_that_comes_during_a_pass_is_not_said_to_be_observed_by_it(
     assert node.status["observedGeneration"] == 3
 
 
+async def test_a_pass_that_could_not_read_the_host_answers_no_wish(node):
+    """Who waits for the answer, as for a device after a move, would take what was read before for it."""
+    node.wish(item(), generation=1)
+    await node.agent.turn()
+
+    async def hang(ops, *, deadline):
+        raise TimeoutError
+
+    run, node.witness.run = node.witness.run, hang
+    node.wish(item(), generation=2, readBack="m1")
+    await node.agent.turn()
+    assert node.condition("SysfsResponsive")["status"] == "False"
+    assert node.status["observedGeneration"] == 1
+    node.witness.run = run
+    await node.agent.turn()
+    assert node.status["observedGeneration"] == 2
+
+
+async def test_what_the_kernel_says_of_a_device_that_moves_is_told_with_the_next_status(node):
+    node.wish(item(frozen=True), item(B, "6", "4"))
+    await node.agent.turn()
+    assert "kernelLog" not in node.status
+    lines = [f"vfio_ap_mdev {uuid}: Queue 05.0004 not available to vfio_ap driver" for uuid in (A, B)]
+    for line in lines:
+        node.agent.hear(line)
+    await node.agent.turn()
+    assert node.status["kernelLog"] == [{"uuid": A, "lines": lines[:1]}]
+    node.wish(item(), item(B, "6", "4"), generation=2)
+    await node.agent.turn()
+    assert node.status["kernelLog"], "the move is over, and may have failed"
+    node.wish(item(frozen=True), item(B, "6", "4"), generation=3)
+    await node.agent.turn()
+    assert "kernelLog" not in node.status
+
+
 async def test_keys_are_read_anew_when_a_queue_comes_back(node):
     node.wish(item())
     await node.agent.turn()

@@ -7,7 +7,7 @@ import pytest
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.candidates import Answer
 from vfio_ap.fleet.evacuation import Evacuation, VmView
-from vfio_ap.fleet.gate import GIVEN_UP, GatePlan, Situation, Wait
+from vfio_ap.fleet.gate import GIVEN_UP, GatePlan, Release, Situation, Wait
 from vfio_ap.fleet.moves import (
     MigrationView,
     MoveStatus,
@@ -33,9 +33,11 @@ MIGRATION = MigrationView("bank", "mig", "m1", "ledger", phase="Scheduling")
 FEWER = Matrix(IdSet.of(5), IdSet.of(7))
 
 
-def follow(migration, *, pods=(), waits=(), nodes=(), vm=VM, fresh=False, status=STATUS):
-    plan = GatePlan(waits=tuple(waits))
-    around = Surroundings(PAY, plan, tuple(pods), {n.name: n for n in nodes}, vm, fresh)
+def follow(
+    migration, *, pods=(), waits=(), actions=(), nodes=(), vm=VM, fresh=False, patient=False, status=STATUS
+):
+    plan = GatePlan(waits=tuple(waits), actions=tuple(actions))
+    around = Surroundings(PAY, plan, tuple(pods), {n.name: n for n in nodes}, vm, fresh, patient)
     return followed(status, migration, around)
 
 
@@ -174,6 +176,57 @@ def test_a_failure_that_is_known_has_its_reason_and_remedy_and_keeps_its_words()
     assert status.refusal.reason not in ("MigrationFailed", "")
     assert said in status.refusal.message
     assert status.refusal.remedy
+
+
+ERRNO = "operation failed: load of migration failed: Invalid argument"
+DIFFERS = (
+    "vfio_ap_mdev u1: Migration failed: Source and target queue (05.0004) not compatible",
+    "vfio_ap_mdev u1: APSC facility installed in source queue 05.0004",
+)
+REFUSED = dataclasses.replace(MIGRATION, phase="Failed", failure=ERRNO, target="n2")
+MOVING = dataclasses.replace(STATUS, phase="Moving", target="n2")
+
+
+def test_a_failed_move_has_the_reason_that_the_target_s_kernel_gave():
+    """The errno says that some queue differs in something; the log says which and in what (kernel-ap.md 4.2)."""
+    target = arrived(kernel_log={"u1": DIFFERS, "other": ("vfio_ap_mdev other: no",)})
+    status = follow(REFUSED, nodes=[target], fresh=True, patient=True, status=MOVING)
+    assert (status.phase, status.refusal.reason) == ("Failed", "FacilityDiffers")
+    message = status.refusal.message
+    assert "queue 05.0004" in message
+    assert "installed on the source, not installed on the target" in message
+    assert ERRNO in message
+    assert DIFFERS[0] in message
+    assert "other: no" not in message
+    assert status.refusal.remedy
+
+
+def test_a_failed_move_waits_for_the_target_s_kernel_as_long_as_that_can_answer():
+    silent = arrived()
+    asking = follow(REFUSED, nodes=[silent], patient=True, status=MOVING)
+    assert (asking.phase, asking.over) == ("Moving", False)
+    assert "the kernel of n2 is asked why" in asking.line
+    for late in (
+        follow(REFUSED, nodes=[silent], status=MOVING),
+        follow(REFUSED, nodes=[silent], fresh=True, patient=True, status=MOVING),
+    ):
+        assert (late.phase, late.refusal.reason) == ("Failed", "QueueNotCompatible")
+
+
+def test_a_move_that_never_began_is_not_explained_by_what_the_kernel_said_of_an_earlier_one():
+    target = arrived(kernel_log={"u1": DIFFERS})
+    early = dataclasses.replace(REFUSED, failure="the pod did not start")
+    status = follow(early, nodes=[target], patient=True, status=dataclasses.replace(MOVING, phase="Holding"))
+    assert (status.phase, status.refusal.reason) == ("Failed", "MigrationFailed")
+    assert "05.0004" not in status.line
+
+
+def test_a_move_is_on_its_way_before_its_hold_is_lifted():
+    """So that one that fails at once is known to have begun, also by an operator that was killed in between."""
+    pod = dataclasses.replace(TARGET, gated=False, node="n2")
+    assert follow(MIGRATION, pods=[pod], actions=[Release(pod)]).phase == "Moving"
+    other = dataclasses.replace(pod, uid="another")
+    assert follow(MIGRATION, pods=[pod], actions=[Release(other)]).phase == "Holding"
 
 
 def test_a_request_waits_where_a_node_only_does_not_answer_now():

@@ -1,6 +1,7 @@
 """The mover against a played API server that keeps what it was told: what is written, and what not again."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -93,10 +94,10 @@ def stage():
     return fleet, api, events, Mover(fleet, api, events)
 
 
-async def turn(stage):
+async def turn(stage, waited=None):
     """Decide and write once, as the reconciler does; return what the nodes must hold."""
     fleet, _, _, mover = stage
-    situation = Situation(PAY, None, fleet.views)
+    situation = Situation(PAY, None, fleet.views, waited=waited or {})
     plan = plan_gate(situation, fleet.work.pods.get("pay", {}).values())
     needs = mover.decide(situation, plan)
     if "pay" in mover.busy:
@@ -229,3 +230,28 @@ async def test_a_move_that_was_deleted_before_it_had_a_migration_uses_no_budget(
     fleet.work.observe_move(request("r9"))
     await turn(stage)
     assert [made["kind"] for made in api.made] == ["VirtualMachineInstanceMigration"]
+
+
+async def test_the_target_of_a_failed_move_keeps_its_device_until_its_kernel_has_been_asked(stage):
+    fleet, _, _, mover = stage
+    fleet.work.observe_vm(vmi())
+    failed = {"phase": "Failed", "migrationState": {"targetNode": "n2", "failureReason": "no"}}
+    document = {"metadata": {"name": "mig", "namespace": "bank", "uid": "mig1"}, "spec": {"vmiName": "ledger"}}
+    fleet.work.observe_migration({**document, "status": {"phase": "Running"}})
+    await turn(stage)
+    (move,) = fleet.work.moves.values()
+    status = replace(move.status, phase="Moving", source="n1", target="n2", migration="mig", migration_uid="mig1")
+    fleet.work.moves[move.uid] = replace(move, status=status)
+    fleet.work.observe_migration({**document, "status": failed})
+
+    needs = await turn(stage)
+    assert needs.prepare == {"n2"}
+    assert mover.read_back("n2") == {"mig1"}
+    assert "n2" in fleet.dirty_nodes
+    ((key, limit),) = ((key, needs.patience) for key in needs.timed)
+    assert limit > 0
+
+    needs = await turn(stage, waited={key: limit})
+    assert (needs.prepare, mover.read_back("n2")) == (frozenset(), frozenset())
+    (move,) = fleet.work.moves.values()
+    assert move.status.phase == "Failed"
