@@ -149,6 +149,11 @@ def _notes(before: Snapshot, after: Snapshot, view: MatrixView) -> Iterable[str]
         yield f"used by {user}"
     if view.placement is Placement.ON_DEMAND and not after.gates.get(view.name, GatePlan()).claim.nodes:
         yield "made on demand: no device is made before a VM asks for it"
+    if view.placement is Placement.EVERYWHERE and view.name not in after.refusals:
+        chosen = [node for node in after.nodes.values() if node.reported and view.selects(node.labels)]
+        bare = sorted(node.name for node in chosen if not len(view.on(node).overlap(node.present)))
+        if bare:
+            yield f"Ready only once they have one of its queues: {', '.join(bare)} (NothingPresent)"
 
 
 def _victims(before: Snapshot, after: Snapshot, wanted: Iterable[Wanted]) -> Iterable[ObjectChange]:

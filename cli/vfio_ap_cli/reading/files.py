@@ -138,13 +138,18 @@ def _is_object(document: object) -> bool:
 
 
 def _folder(path: Path) -> Iterator[tuple[str, bytes]]:
-    files = (
-        [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
-    )
+    # What is no folder is read, whatever it is: a shell's <(...) is a pipe, which has no size to ask for
+    folder = path.is_dir()
+    files = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file()) if folder else [path]
     for file in files:
-        if file.stat().st_size > _LARGEST:
+        try:
+            with file.open("rb") as stream:
+                text = stream.read(_LARGEST + 1)
+        except OSError as error:
+            raise Stop(MISUSE, f"{file} cannot be read: {error.strerror}") from None
+        if len(text) > _LARGEST:
             raise Stop(MISUSE, f"{file} is larger than {_LARGEST >> 20} MiB")
-        yield str(file), file.read_bytes()
+        yield str(file), text
 
 
 def _archive(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -1,6 +1,7 @@
 """Files that people bring: YAML as kubectl prints it, archives, and what is neither."""
 
 import io
+import os
 import tarfile
 
 import pytest
@@ -77,3 +78,21 @@ def test_what_is_no_archive_is_misuse(content, tmp_path):
 def test_a_folder_without_our_objects_is_misuse(tmp_path):
     with pytest.raises(Stop, match="has no object of ours"):
         files.snapshot(str(tmp_path))
+
+
+def test_a_shells_pipe_is_a_file():
+    reader, writer = os.pipe()
+    os.write(writer, NODE.encode())
+    os.close(writer)
+    try:
+        assert [d["metadata"]["name"] for d in files.manifests([f"/dev/fd/{reader}"])] == ["n1"]
+    finally:
+        os.close(reader)
+
+
+def test_what_has_no_end_or_cannot_be_read_is_misuse(monkeypatch):
+    monkeypatch.setattr(files, "_LARGEST", 1 << 10)
+    for name, said in (("/dev/zero", "larger than"), ("/proc/self/mem", "cannot be read")):
+        with pytest.raises(Stop, match=said) as caught:
+            files.manifests([name])
+        assert caught.value.exit_code == 2

@@ -148,7 +148,15 @@ def test_ids_that_the_node_has_not(plan):
 
 
 def test_over_provisioning_everywhere_is_allowed(plan):
-    assert plan(cluster(), wanted("future", [9], [4]))[0] == 0
+    code, answer, _ = plan(cluster(), wanted("future", [6, 9], [4], nodeSelector={"zone": "archive"}))
+    assert (code, answer["objects"][0]["notes"]) == (0, [])
+
+
+def test_nodes_that_would_get_a_device_without_a_single_queue_are_named(plan):
+    code, answer, page = plan(cluster(), wanted("future", [9], [4]))
+    (note,) = answer["objects"][0]["notes"]
+    assert note == "Ready only once they have one of its queues: lnx1, lnx2, lnx3 (NothingPresent)"
+    assert (code, note in page) == (0, True)
 
 
 def test_an_id_above_the_maximum(plan):
