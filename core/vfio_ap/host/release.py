@@ -23,6 +23,8 @@ from vfio_ap.host.masks import HostMasks
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn, Matrix
 
+HOST_RESERVED = "HostReserved"
+"""Reason of a refusal: what is wanted cannot leave the host without what is to stay there."""
 EXACT_KINDS = 16
 """Up to this many kinds on the smaller side the plan is exact, whatever it costs."""
 SEARCH_BUDGET = 12_000
@@ -179,11 +181,11 @@ def _fix_reserved(
 def _impossible(problem: ReleaseProblem, apqn: Apqn) -> Refusal:
     if any(matrix.contains(apqn) for matrix in problem.reserved):
         return Refusal(
-            "HostReserved", str(apqn), "is wanted and reserved for the host", "take it out of one of the two"
+            HOST_RESERVED, str(apqn), "is wanted and reserved for the host", "take it out of one of the two"
         )
     others = [str(q) for matrix in problem.reserved for q in _near(matrix, apqn)]
     return Refusal(
-        "HostReserved",
+        HOST_RESERVED,
         str(apqn),
         "cannot leave the host: the kernel releases whole adapters or whole domains, and "
         f"{' and '.join(others[:2])} of its adapter and its domain are reserved",

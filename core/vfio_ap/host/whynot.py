@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vfio_ap.errors import Refusal
+from vfio_ap.host.release import HOST_RESERVED
 from vfio_ap.host.view import PAGE_QUEUES, HostView, MdevView
 from vfio_ap.host.wish import WantedMdev
 from vfio_ap.matrix import Apqn, Matrix
@@ -43,7 +44,7 @@ def taken(apqn: Apqn, by: str, *, foreign: bool) -> Refusal:
 def reserved(apqn: Apqn) -> Refusal:
     """Say that a queue is asked for twice."""
     return Refusal(
-        "HostReserved", str(apqn), "is wanted and reserved for the host", "take it out of one of the two"
+        HOST_RESERVED, str(apqn), "is wanted and reserved for the host", "take it out of one of the two"
     )
 
 

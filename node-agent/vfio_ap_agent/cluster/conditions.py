@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vfio_ap.errors import Refusal
+from vfio_ap.host.release import HOST_RESERVED
 from vfio_ap.host.report import MdevReport
 from vfio_ap.host.view import HostView
 
@@ -75,6 +76,8 @@ def _applied(facts: Facts) -> dict[str, Any]:
         return _condition("Applied", "False", facts.problems[0].reason, _joined(facts.problems))
     unmet = [report for report in facts.reports if report.state not in ("Ready", "Foreign")]
     notes = [report.note for report in unmet if report.note is not None]
+    # A device that stands keeps what was reserved later, maybe for a guest: Ready, but the wish is not met.
+    notes += [r.note for r in facts.reports if r.state == "Ready" and r.note and r.note.reason == HOST_RESERVED]
     if notes:
         return _condition("Applied", "False", notes[0].reason, _joined(notes))
     if unmet:

@@ -156,6 +156,21 @@ async def test_a_bad_edit_of_a_device_leaves_it_as_it_is(node):
     assert "nothing is changed on the node" in node.condition("Applied")["message"]
 
 
+async def test_a_reservation_that_a_device_stands_in_the_way_of_is_not_said_to_be_kept(node):
+    node.wish(item())
+    await node.agent.turn()
+    node.wish(item(), hostReserved=[{"adapters": "5", "domains": "4"}], generation=2)
+    await node.agent.turn()
+    assert node.status["mdevs"][0]["state"] == "Ready"
+    assert node.status["summary"]["state"] == "Degraded (HostReserved)"
+    applied = node.condition("Applied")
+    assert (applied["status"], applied["reason"]) == ("False", "HostReserved")
+    assert "05.0004: is wanted and reserved for the host" in applied["message"]
+    node.wish(item(), generation=3)
+    await node.agent.turn()
+    assert (node.status["summary"]["state"], node.condition("Applied")["status"]) == ("Ready", "True")
+
+
 async def test_a_foreign_change_is_said_before_it_is_repaired(node):
     node.wish(item())
     await node.agent.turn()
