@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from vfio_ap.matrix import Matrix
 from vfio_ap_api.apmigrationpolicy import ModeName
+from vfio_ap_api.apnode import Ids
 from vfio_ap_api.base import ConditionList, Model, Observed
 from vfio_ap_api.crd import Column, Kind, Rule
 
@@ -27,6 +29,18 @@ class APMigrationSpec(Model):
     ]
     node: Name = Field(default="", description="Where to; empty lets the operator choose.")
     dry_run: bool = Field(default=False, description="Say where the VM could move, and move nothing.")
+
+
+class GuestMatrix(Observed):
+    """What a guest has of a matrix: adapters, domains and control domains that were not filtered away."""
+
+    adapters: Ids = ""
+    domains: Ids = ""
+    control_domains: Ids = ""
+
+    def matrix(self) -> Matrix:
+        """Return the matrix. Raises RefusedError for a text that is not a set of ids."""
+        return Matrix.parse(self.adapters, self.domains, self.control_domains)
 
 
 class NodeVerdict(Observed):
@@ -66,6 +80,9 @@ class APMigrationStatus(Observed):
     )
     migration: str = Field(default="", description="Name of the VirtualMachineInstanceMigration.")
     migration_uid: str = ""
+    guest: GuestMatrix | None = Field(
+        default=None, description="What the guest had when it was let go, and must have on the target."
+    )
     nodes: Annotated[
         list[NodeVerdict],
         Field(

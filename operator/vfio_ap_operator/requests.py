@@ -9,6 +9,7 @@ from vfio_ap.errors import Refusal
 from vfio_ap.fleet.candidates import Answer
 from vfio_ap.fleet.evacuation import VmView
 from vfio_ap.fleet.moves import MigrationView, MoveStatus, MoveView
+from vfio_ap.fleet.views import ids_text
 from vfio_ap_api import apmigration
 from vfio_ap_kube import conditions
 from vfio_ap_kube.client import Resource
@@ -94,6 +95,8 @@ def move_status(current: dict[str, Any], status: MoveStatus, now: str) -> dict[s
     }
     if status.mode:
         said["mode"] = status.mode
+    if status.guest is not None:
+        said["guest"] = ids_text(status.guest)
     if status.refusal is not None:
         said |= _told(status.refusal)
     return {

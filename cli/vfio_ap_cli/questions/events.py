@@ -34,7 +34,9 @@ def recent(snapshot: Snapshot, about: Iterable[tuple[str, str, str]]) -> tuple[E
         key = (str(thing.get("kind")), str(thing.get("namespace") or ""), str(thing.get("name")))
         component = str((event.get("source") or {}).get("component") or event.get("reportingComponent") or "")
         if key in wanted and (component.startswith("vfio-ap") or event.get("type") == "Warning"):
-            found.append((_stamp(event), _row(snapshot, event, component)))
+            # Within a second the API server's count of writes has the order.
+            serial = int(event["metadata"].get("resourceVersion") or 0)
+            found.append(((_stamp(event), serial), _row(snapshot, event, component)))
     found.sort(key=lambda item: item[0])
     return tuple(row for _, row in found[-_MOST:])
 

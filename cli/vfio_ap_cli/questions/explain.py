@@ -171,7 +171,7 @@ def _pod(snapshot: Snapshot, namespace: str, name: str) -> _Draft | None:
         return _Draft(f"it has ended ({(document.get('status') or {}).get('phase')})", about=about)
     says, holds = _of_pod(snapshot, view)
     plan = snapshot.gates.get(matrix, GatePlan())
-    unfit = [f"{a.node}: {a.refusal}" for a in plan.answers if a.refusal is not None] if holds else []
+    unfit = [_of_node(a.node, str(a.refusal)) for a in plan.answers if a.refusal is not None] if holds else []
     return _Draft(
         says=says,
         facts=(("VM", view.vm_name), ("matrix", matrix), ("node", view.node or "none yet")),
@@ -296,6 +296,11 @@ def _line(move: Document) -> str:
     return f"{status.get('phase') or 'new'}, {status.get('line') or 'nothing said yet'}"
 
 
+def _of_node(name: str, text: str) -> str:
+    """Return what is said of a node, with its name once."""
+    return text if text.startswith(f"{name}: ") else f"{name}: {text}"
+
+
 def _migration(snapshot: Snapshot, namespace: str, name: str) -> _Draft | None:
     document = snapshot.documents.one("APMigration", name, namespace)
     if document is None:
@@ -327,7 +332,7 @@ def _migration(snapshot: Snapshot, namespace: str, name: str) -> _Draft | None:
             ("phases", ", ".join(f"{p.phase} {p.entered}" for p in status.phases)),
         ),
         holds=tuple(holds),
-        notes=tuple(f"{n.name}: {n.message or 'can by ' + (n.mode or 'Live')}" for n in status.nodes[:8]),
+        notes=tuple(_of_node(n.name, n.message or f"can by {n.mode or 'Live'}") for n in status.nodes[:8]),
         about=(("APMigration", namespace, name), ("VirtualMachineInstance", namespace, move.spec.vm)),
         look=() if status.phase == "Succeeded" else (f"kubectl ap check vm/{move.spec.vm} -n {namespace}",),
     )

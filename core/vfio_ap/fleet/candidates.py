@@ -32,6 +32,8 @@ class Answer:
     """It has the device already."""
     mode: str = ""
     """The preferred way to move there, empty when there is none or nothing moves; only ``Live`` is taken here."""
+    lacking: int = 0
+    """Queues of the matrix that a VM which starts there would not have: the machine does not give them yet."""
     warnings: tuple[str, ...] = ()
     """What to know although it does not stand in the way."""
 
@@ -54,25 +56,26 @@ def candidates(
     found = []
     for node in nodes.values():
         held = node.mdevs.get(matrix.uuid)
-        answer = Answer(node.name, _excluded(matrix, pod, node), held is not None)
+        there = Refusal("RunsThere", node.name, "the VM runs there now") if node.name in placed else None
+        answer = Answer(node.name, there or _excluded(matrix, pod, node), held is not None)
         if answer.refusal is None and pod.target:
-            answer = _moving(matrix, answer, placed, sources, node, policy, guest)
+            answer = _moving(matrix, answer, sources, node, policy, guest)
+        elif answer.refusal is None:
+            whole = matrix.on(node)
+            answer = replace(answer, lacking=len(whole) - len(whole.overlap(node.present)))
         found.append(answer)
-    return sorted(found, key=lambda a: (a.refusal is not None, a.node in tired, not a.holds, a.node))
+    return sorted(found, key=lambda a: (a.refusal is not None, a.node in tired, a.lacking, not a.holds, a.node))
 
 
 def _moving(
     matrix: MatrixView,
     answer: Answer,
-    placed: Collection[str],
     sources: Sequence[NodeView | None],
     node: NodeView,
     policy: PolicyView,
     guest: GuestFacts,
 ) -> Answer:
     """Return the answer for a node that a running guest would move to, from where it runs."""
-    if node.name in placed:
-        return replace(answer, refusal=Refusal("RunsThere", node.name, "the VM runs there now"))
     held = node.mdevs.get(matrix.uuid)
     rules = MovePolicy(tuple(Mode(mode) for mode in policy.modes), policy.adapter_type, policy.master_keys)
     for source in sources:

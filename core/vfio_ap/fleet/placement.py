@@ -172,7 +172,13 @@ def _without(node: NodeView, matrix: MatrixView) -> Standing:
         return Standing(node.name, "Pending", "NotRequested", "not yet asked of the node's agent")
     if absent := node.absent(matrix.on(node)):
         return Standing(node.name, "Pending", absent.reason, f"{absent.message}; {absent.remedy}")
-    return Standing(node.name, "Available")
+    return Standing(node.name, "Available", *_in_advance(node, matrix.on(node)))
+
+
+def _in_advance(node: NodeView, whole: Matrix) -> tuple[str, str]:
+    """Return reason and message for ids that the device holds, or would hold, before the node has them."""
+    text = node.missing_text(whole)
+    return ("OverProvisioned", f"the node has no {text} yet; a guest gets the rest") if text else ("", "")
 
 
 def _with(
@@ -195,4 +201,4 @@ def _with(
             text = "an edit waits until the move in flight is over"
             return Standing(node.name, "Ready", "EditWaits", text, held.in_use)
         return Standing(node.name, "Pending", "Requested", "an edit is not asked of the agent yet", held.in_use)
-    return Standing(node.name, "Ready", in_use=held.in_use)
+    return Standing(node.name, "Ready", *_in_advance(node, shall.configuration), held.in_use)

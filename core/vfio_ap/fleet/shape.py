@@ -1,8 +1,10 @@
-"""What a target's device holds for a move under the first version of the kernel's migration code.
+"""What a target's device holds for a live move: what the guest has, where that is not what the matrix says.
 
-That version compares the guests' matrices, so the target must give what the guest has, no more: where queues are
-kept from the guest on the source, the target's device is made without them, and gets the rest after the move
-(kernel-ap.md 4.3). Later versions take the source's configuration over by themselves.
+The first version of the kernel's migration code compares the guests' matrices, so the target must give what the
+guest has, no more. Later versions replace the target's assignment by what the guest has (L-11), so it is made so
+beforehand: then what is read back after the move is what was asked for, and anything else is somebody's doing. In
+both cases the rest, queues that were kept from the guest on the source or that no machine gives yet, is asked for
+after the move, as an edit (kernel-ap.md 4.3).
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ def shapes(
 
 def shape_for(matrix: MatrixView, source: NodeView | None, target: NodeView | None) -> Matrix | None:
     """Return what the target's device must hold, None where that is just what the matrix says for it."""
-    if source is None or target is None or source.live != "v1" or matrix.on(source) != matrix.on(target):
+    if source is None or target is None or source.live not in ("v1", "v4"):
         return None
-    moving, whole = in_guest(source.mdevs.get(matrix.uuid), source), matrix.on(target)
-    if moving is None or not len(moving) or (moving.adapters, moving.domains) == (whole.adapters, whole.domains):
+    whole = matrix.on(target)
+    moving = in_guest(source.mdevs.get(matrix.uuid), source)
+    if matrix.on(source) != whole or moving is None or not len(moving) or moving == whole:
         return None
     return moving

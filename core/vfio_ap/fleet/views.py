@@ -181,6 +181,8 @@ class NodeView:
     max_domain: int | None = None
     present: Matrix = Matrix()
     """Adapters and usage domains that the machine gives this node."""
+    in_advance: bool = True
+    """A device may hold ids that the machine does not give yet: not where queues are overridden one by one."""
     cards: Mapping[int, Card] = field(default_factory=dict)
     """Its adapters' hardware, by id."""
     keys: Mapping[int, tuple[KeyUse, ...]] = field(default_factory=dict)
@@ -208,7 +210,7 @@ class NodeView:
     @property
     def shape(self) -> tuple[object, ...]:
         """Return what of a node, beside its labels, matters to a matrix that it does not hold."""
-        return (self.alive, self.max_adapter, self.max_domain, self.present)
+        return (self.alive, self.max_adapter, self.max_domain, self.present, self.in_advance)
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -238,15 +240,26 @@ class NodeView:
                 return Refusal("IdAboveMaximum", self.name, text, remedy)
         return None
 
+    def missing(self, matrix: Matrix) -> Matrix:
+        """Return the adapters and domains of the matrix that the machine does not give this node."""
+        return Matrix(matrix.adapters - self.present.adapters, matrix.domains - self.present.domains)
+
     def absent(self, matrix: Matrix) -> Refusal | None:
-        """Return which adapter or domain of the matrix the machine does not give this node, if any."""
-        adapters, domains = matrix.adapters - self.present.adapters, matrix.domains - self.present.domains
-        if not adapters and not domains:
+        """Return why no guest can have the matrix here for want of queues, if so.
+
+        Ids that are not there yet may be held in advance (K-2), and the guest has the others meanwhile; not where
+        each queue is taken by an override of its own.
+        """
+        if not self.missing(matrix) or (self.in_advance and len(matrix.overlap(self.present))):
             return None
-        parts = [f"adapters {adapters}"] * bool(adapters) + [f"domains {domains}"] * bool(domains)
-        text = f"the node has no {' and no '.join(parts)}"
         remedy = "give them to the LPAR, or exclude the node by spec.nodeSelector"
-        return Refusal("QueueAbsent", self.name, text, remedy)
+        return Refusal("QueueAbsent", self.name, f"the node has no {self.missing_text(matrix)}", remedy)
+
+    def missing_text(self, matrix: Matrix) -> str:
+        """Return what is missing of the matrix, ``adapters 6 and no domains 171``, the empty text for nothing."""
+        missing = self.missing(matrix)
+        parts = [f"adapters {missing.adapters}"] * bool(missing.adapters)
+        return " and no ".join(parts + [f"domains {missing.domains}"] * bool(missing.domains))
 
 
 def ids_text(matrix: Matrix) -> dict[str, str]:

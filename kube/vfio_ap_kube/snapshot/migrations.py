@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from vfio_ap.errors import Refusal
+from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.fleet.candidates import Answer
 from vfio_ap.fleet.moves import MigrationView, MoveStatus, MoveView
 from vfio_ap_api.apmigration import APMigrationSpec, APMigrationStatus
@@ -73,6 +74,10 @@ def _status(document: dict[str, Any]) -> MoveStatus:
     except ValidationError:
         return MoveStatus()
     reason = Refusal(status.reason, "", status.message, status.remedy) if status.reason else None
+    guest = None
+    if status.guest is not None:
+        with contextlib.suppress(RefusedError):
+            guest = status.guest.matrix()
     return MoveStatus(
         phase=status.phase or "",
         line=status.line,
@@ -84,6 +89,7 @@ def _status(document: dict[str, Any]) -> MoveStatus:
         asked_by=status.asked_by,
         migration=status.migration,
         migration_uid=status.migration_uid,
+        guest=guest,
         answers=tuple(
             Answer(
                 n.name,

@@ -51,6 +51,7 @@ def node_view(
         machine=status.machine.id,
         reserved=tuple(_reserved(item) for item in node.spec.host_reserved),
         present=present,
+        in_advance=status.kernel.queue_control != "DriverOverride",
         desired=_desired(document),
         mdevs={mdev.uuid: _mdev(mdev, present) for mdev in status.mdevs},
         current=status.observed_generation == int(document["metadata"].get("generation", 0)),

@@ -19,7 +19,9 @@ async def up(stage: Stage, cluster: SimCluster, interrupted: asyncio.Event) -> N
     plane = cluster.plane
     programs = f"{plane.binaries['kubectl'].parent}:{Path(sys.executable).parent}"
     stage.headline("Everything stays up until Ctrl-C. In another terminal:")
-    stage.show(f"export KUBECONFIG={plane.kubeconfig} PATH={programs}:$PATH")
+    # Ports are used again: what kubectl remembers of an earlier run's would be taken for this one's.
+    cache = plane.run_dir / "kube" / "yours"
+    stage.show(f"export KUBECONFIG={plane.kubeconfig} KUBECACHEDIR={cache} PATH={programs}:$PATH")
     stage.show("\n# what there is, and why")
     stage.show(f"kubectl get ap; kubectl get vm,vmi,vmim,apmigrations -n {NAMESPACE}")
     stage.show(f"kubectl describe apmatrix guest3; kubectl events -n {NAMESPACE}")

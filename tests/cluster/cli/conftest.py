@@ -69,7 +69,8 @@ class Terminal:
         self.cluster = cluster
         programs = [str(Path(sys.executable).parent), str(cluster.plane.binaries["kubectl"].parent)]
         path = os.pathsep.join([*programs, os.environ["PATH"]])
-        self._environ = {**os.environ, "KUBECONFIG": str(kubeconfig), "PATH": path}
+        cache = str(cluster.plane.run_dir / "kube" / "terminal")
+        self._environ = {**os.environ, "KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": cache, "PATH": path}
 
     async def run(self, *words: str, columns: int = 0, cluster: bool = True) -> Said:
         """Run a program; without ``cluster`` it has no way to one."""

@@ -37,11 +37,15 @@ class People:
         self.cluster, self.kubevirt = cluster, kubevirt
 
     async def matrix(self, name, **spec):
-        """Make a matrix and return its UUID once VMs can have it."""
+        """Make a matrix and return its UUID once VMs can have it on every node that it is meant for."""
         spec = {"adapters": [5], "domains": [4], "allowedNamespaces": [BANK]} | spec
         await self.cluster.apply(matrix(name, **spec))
-        found = await self.cluster.until(MATRICES, name, lambda d: condition(d, "Ready") == "True", "available")
-        return found["status"]["uuid"]
+
+        def available(document):
+            good, _, chosen = document.get("status", {}).get("ready", "").partition("/")
+            return condition(document, "Ready") == "True" and good == chosen
+
+        return (await self.cluster.until(MATRICES, name, available, "available"))["status"]["uuid"]
 
     async def boot(self, name, of, **template):
         """Make a VM and return the node that it runs on."""

@@ -7,7 +7,7 @@ import pytest
 
 from vfio_ap_kube.watch import follow
 from vfio_ap_operator.requests import MOVES
-from vfio_ap_sim.cluster.simcluster import MATRICES
+from vfio_ap_sim.cluster.simcluster import APNODES, MATRICES
 from vfio_ap_sim.controlplane import CommandFailedError
 
 from .pause import NODES
@@ -121,6 +121,28 @@ async def test_a_migration_by_hand_that_can_succeed_nowhere_is_refused_when_it_i
         await people.migrate("early-bird")
     assert "denied the request" in str(refused.value)
     assert people.users(uuid) == {source: "bank_early-bird"}
+
+
+async def test_ids_that_no_machine_gives_yet_are_held_in_advance_and_do_not_stand_in_the_way_of_a_move(people):
+    """The kernel takes over what the guest had (L-11); what was held in advance is asked for again after."""
+    uuid = await people.matrix("early-bird", adapters=[5, 77])
+    source = await people.boot("farsighted", "early-bird")
+    found = await people.cluster.client.get(MATRICES, "early-bird")
+    (node,) = [node for node in found["status"]["nodes"] if node["name"] == source]
+    assert (node["state"], node["reason"]) == ("Ready", "OverProvisioned")
+    assert "no adapters 77 yet" in node["message"]
+    await people.cluster.apply(request("onward", "farsighted"))
+    status = await outcome(people, "onward", "Succeeded", "Alarm", "Failed", "Refused")
+    assert status["phase"] == "Succeeded", status
+    assert status["guest"] == {"adapters": "5", "domains": "4"}
+    assert "device as meant, adapters 5 x domains 4, as the guest had it" in status["line"]
+
+    def whole(document):
+        held = [m for m in document["status"].get("mdevs", []) if m["uuid"] == uuid]
+        return any((m["adapters"], m["guestAdapters"]) == ("5,77", "5") for m in held)
+
+    await people.cluster.until(APNODES, status["target"], whole, "with the whole matrix")
+    await people.released(source)
 
 
 async def test_a_migration_by_hand_has_a_move_and_is_given_up_after_the_policys_limit(people, pause):

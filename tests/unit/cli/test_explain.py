@@ -205,6 +205,14 @@ def test_events_are_ours_and_warnings_the_newest_last(ap):
     assert [(e["reason"], e["age"]) for e in found["events"]] == [("Evacuating", "2m"), ("FailedMount", "60s")]
 
 
+def test_events_of_one_second_are_in_the_order_in_which_they_were_written(ap):
+    told = [event("VirtualMachineInstance", "ledger", reason, "x") for reason in ("Third", "First", "Second")]
+    for serial, item in zip(("1000", "98", "99"), told, strict=True):
+        item["metadata"]["resourceVersion"] = serial
+    _, found = explained(ap, [*cluster(), *told], "vm/ledger")
+    assert [e["reason"] for e in found["events"]] == ["First", "Second", "Third"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

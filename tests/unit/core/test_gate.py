@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 
 from vfio_ap.errors import Refusal
+from vfio_ap.fleet.candidates import candidates
 from vfio_ap.fleet.gate import Cancel, GatePlan, Lift, Release, Situation, plan_gate
 from vfio_ap.fleet.launchers import PodView
+from vfio_ap.fleet.policy import PolicyView
 from vfio_ap.fleet.scheduling import Constraints, Taint
 from vfio_ap.fleet.views import Card, Desired, HeldMdev, MatrixView, NodeView
 from vfio_ap.idset import IdSet
@@ -146,6 +148,23 @@ def test_a_node_that_cannot_take_it_is_named_with_its_reason(change, word):
     assert wait.refusal.reason == "NoNode"
     assert "n1: " in wait.refusal.message
     assert word in wait.refusal.message
+
+
+def test_a_node_with_more_of_the_queues_comes_first_and_one_with_some_is_better_than_none():
+    wide = dataclasses.replace(PAY, matrix=Matrix(IdSet.of(5, 6, 7), IdSet.of(4)))
+    some, most = Matrix(IdSet.of(5), IdSet.every()), Matrix(IdSet.of(5, 6), IdSet.every())
+    nodes = [node("n1", present=some), node("n2", present=most), node("n3")]
+    for best in ("n3", "n2", "n1"):
+        assert plan(POD, nodes=nodes, matrix=wide).claim.nodes == {best}
+        nodes.pop()
+    overridden = node("n1", present=some, in_advance=False)
+    assert "no adapters 6-7" in plan(POD, nodes=[overridden], matrix=wide).waits[0].refusal.message
+
+
+def test_of_the_node_that_a_vm_runs_on_only_that_is_said():
+    used = ready("n1", mdevs={"u1": HeldMdev("u1", CONFIG, "Ready", in_use=True)})
+    (answer,) = candidates(PAY, TARGET, {"n1"}, {"n1": used}, PolicyView())
+    assert answer.refusal.reason == "RunsThere"
 
 
 def test_the_pods_own_constraints_count():

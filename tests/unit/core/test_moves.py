@@ -34,10 +34,20 @@ FEWER = Matrix(IdSet.of(5), IdSet.of(7))
 
 
 def follow(
-    migration, *, pods=(), waits=(), actions=(), nodes=(), vm=VM, fresh=False, patient=False, status=STATUS
+    migration,
+    *,
+    pods=(),
+    waits=(),
+    actions=(),
+    nodes=(),
+    vm=VM,
+    fresh=False,
+    patient=False,
+    status=STATUS,
+    matrix=PAY,
 ):
     plan = GatePlan(waits=tuple(waits), actions=tuple(actions))
-    around = Surroundings(PAY, plan, tuple(pods), {n.name: n for n in nodes}, vm, fresh, patient)
+    around = Surroundings(matrix, plan, tuple(pods), {n.name: n for n in nodes}, vm, fresh, patient)
     return followed(status, migration, around)
 
 
@@ -76,9 +86,9 @@ def test_while_it_moves_kubevirts_phase_and_the_devices_states_are_in_one_line()
     assert "STOP_COPY" in status.line
 
 
-def arrived(configuration=CONFIG, guest=CONFIG, **more):
+def arrived(configuration=CONFIG, guest=CONFIG, meant=CONFIG, **more):
     mdev = HeldMdev("u1", configuration, "Ready", in_use=True, guest=guest)
-    desired = (Desired("u1", "pay", CONFIG, granted=True, frozen=True),)
+    desired = (Desired("u1", "pay", meant, granted=True, frozen=True),)
     return ready("n2", mdevs={"u1": mdev}, desired=desired, **more)
 
 
@@ -97,6 +107,7 @@ def test_a_move_is_no_success_before_the_targets_kernel_was_read_back():
     [
         (arrived(FEWER), "NotAsMeant"),
         (arrived(guest=FEWER), "FilteredAway"),
+        (arrived(guest=None), "FilteredAway"),
         (node("n2"), "DeviceGone"),
     ],
 )
@@ -104,6 +115,43 @@ def test_a_device_that_is_not_as_meant_after_a_move_is_an_alarm(target, reason):
     status = follow(DONE, nodes=[target], fresh=True)
     assert (status.phase, status.refusal.reason) == ("Alarm", reason)
     assert status.over
+
+
+WHOLE = Matrix(IdSet.of(5), IdSet.of(4, 7))
+
+
+def test_what_the_guest_had_is_noted_before_its_hold_is_lifted():
+    source = ready("n1", mdevs={"u1": HeldMdev("u1", WHOLE, "Ready", in_use=True, guest=CONFIG)})
+    pod = dataclasses.replace(TARGET, gated=False, node="n2")
+    status = follow(MIGRATION, pods=[pod], actions=[Release(pod)], nodes=[source])
+    assert (status.phase, status.guest) == ("Moving", CONFIG)
+    let_go = dataclasses.replace(pod, held=False)
+    changed = ready("n1", mdevs={"u1": HeldMdev("u1", WHOLE, "Ready", in_use=True, guest=FEWER)})
+    assert follow(MIGRATION, pods=[let_go], nodes=[changed], status=status).guest == CONFIG
+
+
+def test_a_move_of_a_guest_that_had_less_than_its_matrix_is_a_success_that_says_so():
+    """The device is made, or taken over (L-11), as the guest had it, and gets the rest after."""
+    whole = dataclasses.replace(PAY, matrix=WHOLE)
+    moving = dataclasses.replace(MOVING, guest=CONFIG)
+    status = follow(DONE, nodes=[arrived()], fresh=True, status=moving, matrix=whole)
+    assert status.phase == "Succeeded"
+    assert f"as meant, {CONFIG}, as the guest had it; the rest of the matrix follows now" in status.line
+    complete = follow(DONE, nodes=[arrived(WHOLE, WHOLE, WHOLE)], fresh=True, status=moving, matrix=whole)
+    assert (complete.phase, complete.line) == ("Succeeded", "moved from n1 to n2; device as meant")
+
+
+@pytest.mark.parametrize("there", [CONFIG, WHOLE])
+def test_a_guest_that_has_less_than_when_it_left_is_an_alarm(there):
+    moving = dataclasses.replace(MOVING, guest=WHOLE)
+    assert follow(DONE, nodes=[arrived(there, CONFIG, WHOLE)], fresh=True, status=moving).phase == "Alarm"
+
+
+def test_ids_that_no_machine_has_yet_do_not_make_a_move_an_alarm():
+    """Over-provisioning: the device holds them in advance, the guest has what there is (K-2)."""
+    moving = dataclasses.replace(MOVING, guest=CONFIG)
+    status = follow(DONE, nodes=[arrived(WHOLE, CONFIG, WHOLE)], fresh=True, status=moving)
+    assert status.phase == "Succeeded"
 
 
 def test_a_failure_keeps_what_kubevirt_said_and_where_the_vm_is():
@@ -244,3 +292,13 @@ def test_a_request_waits_where_a_node_only_does_not_answer_now():
 )
 def test_what_kubevirt_has_handed_over_is_no_longer_ours_to_cancel(phase, handed):
     assert dataclasses.replace(MIGRATION, phase=phase).handed_over is handed
+
+
+def test_a_pinned_target_s_pod_does_not_replace_what_was_said_of_the_other_nodes():
+    """KubeVirt pins the pod of a migration that is ours, and then every other node only lacks the label."""
+    said = (Answer("n2"), Answer("n3", Refusal("ModeDiffers", "n3", "EP11 there")))
+    pinned = (Answer("n2"), Answer("n3", Refusal("NotSchedulable", "n3", "no label")))
+    status = dataclasses.replace(STATUS, answers=said)
+    around = Surroundings(PAY, GatePlan(answers=pinned), (TARGET,), {}, VM)
+    assert followed(status, dataclasses.replace(MIGRATION, move="away"), around).answers == said
+    assert followed(status, MIGRATION, around).answers == pinned

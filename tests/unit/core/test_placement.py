@@ -88,12 +88,24 @@ def test_only_what_was_read_back_and_is_allocatable_is_ready(node, state, reason
 
 
 def test_on_demand_is_available_where_the_queues_are():
-    lacking = dataclasses.replace(NODE, present=Matrix(IdSet.of(5), IdSet.every()))
+    lacking = dataclasses.replace(NODE, present=Matrix(IdSet.of(7), IdSet.every()))
     here, there = standing(NODE, ON_DEMAND, None), standing(lacking, ON_DEMAND, None)
     assert here is not None
     assert there is not None
     assert (here.state, there.state, there.reason) == ("Available", "Pending", "QueueAbsent")
-    assert "no adapters 6" in there.message
+    assert "no adapters 5-6" in there.message
+
+
+@pytest.mark.parametrize("present", [Matrix(IdSet.of(5), IdSet.every()), Matrix(IdSet.every(), IdSet.of(4))])
+def test_ids_may_be_held_before_the_machine_gives_them_and_that_is_said(present):
+    early = dataclasses.replace(NODE, present=present)
+    found = standing(early, ON_DEMAND, None)
+    assert (found.state, found.reason) == ("Available", "OverProvisioned")
+    assert early.missing_text(CONFIG) in found.message
+    there = standing(holding(present=present), EVERYWHERE, None)
+    assert (there.state, there.reason) == ("Ready", "OverProvisioned")
+    overridden = dataclasses.replace(early, in_advance=False)
+    assert standing(overridden, ON_DEMAND, None).reason == "QueueAbsent"
 
 
 def test_a_node_without_business_is_not_listed():
@@ -187,7 +199,7 @@ def test_a_node_gets_the_ids_of_the_first_variant_that_is_for_it():
     refused = standing(small, varied, None)
     assert refused is not None
     assert (refused.state, refused.reason) == ("Refused", "IdAboveMaximum")
-    lacking = dataclasses.replace(first, present=Matrix(IdSet.of(5, 6), IdSet.every()))
+    lacking = dataclasses.replace(first, present=Matrix(IdSet.of(10), IdSet.every()))
     assert (
         standing(lacking, dataclasses.replace(varied, placement=Placement.ON_DEMAND), None).reason == "QueueAbsent"
     )

@@ -1,6 +1,8 @@
-"""Under the first version of the kernel's migration a target's device is made with what the guest has."""
+"""A target's device is made with what the guest has: kernels compare that, or take it over."""
 
 import dataclasses
+
+import pytest
 
 from vfio_ap.fleet.evacuation import Traffic, plan_evacuation
 from vfio_ap.fleet.gate import Lift, Situation, plan_gate
@@ -37,11 +39,20 @@ SOURCE = holding("n1", WHOLE, FEWER)
 BARE = node("n2", live="unknown", cards=CARDS)
 
 
-def test_the_shape_is_what_the_guest_has_where_that_is_less():
-    assert shape_for(PAY, SOURCE, BARE) == FEWER
-    assert shape_for(PAY, holding("n1", WHOLE, WHOLE), BARE) is None
-    assert shape_for(PAY, holding("n1", WHOLE, FEWER, live="v4"), BARE) is None
+@pytest.mark.parametrize("live", ["v1", "v4"])
+def test_the_shape_is_what_the_guest_has_where_that_is_less(live):
+    assert shape_for(PAY, holding("n1", WHOLE, FEWER, live=live), BARE) == FEWER
+    assert shape_for(PAY, holding("n1", WHOLE, WHOLE, live=live), BARE) is None
+    assert shape_for(PAY, holding("n1", WHOLE, FEWER, live="no"), BARE) is None
     assert shape_for(PAY, None, BARE) is None
+
+
+def test_control_domains_that_the_guest_does_not_have_come_after_the_move():
+    """They are taken over as well (L-11)."""
+    matrix = dataclasses.replace(PAY, matrix=dataclasses.replace(WHOLE, control_domains=IdSet.of(4, 99)))
+    guest = dataclasses.replace(WHOLE, control_domains=IdSet.of(4))
+    source = holding("n1", matrix.matrix, guest, live="v4")
+    assert shape_for(matrix, source, BARE) == guest
 
 
 def test_a_target_is_made_so_and_only_then_let_go():

@@ -12,6 +12,7 @@ from vfio_ap.errors import Refusal
 from vfio_ap.fleet.gate import GIVEN_UP
 from vfio_ap.fleet.moves.types import MigrationView, MoveStatus, Surroundings
 from vfio_ap.fleet.verdict.failures import recognise
+from vfio_ap.fleet.views import Desired, HeldMdev
 
 
 def arrived(status: MoveStatus, migration: MigrationView | None, around: Surroundings) -> MoveStatus:
@@ -30,10 +31,11 @@ def arrived(status: MoveStatus, migration: MigrationView | None, around: Surroun
     if not around.fresh:
         line = f"arrived on {target}; the target's kernel is being read back"
         return replace(status, phase="Moving", line=line, refusal=None)
-    if refusal := _not_as_meant(around, target):
+    if refusal := _not_as_meant(status, around, target):
         return replace(status, phase="Alarm", line=f"arrived on {target}, but {refusal}", refusal=refusal)
     line = f"moved from {status.source} to {target}" if status.source else f"moved to {target}"
-    return replace(status, phase="Succeeded", line=f"{line}; device as meant", refusal=None)
+    line += f"; device {_as_meant(around, target)}"
+    return replace(status, phase="Succeeded", line=line, refusal=None)
 
 
 def failed(status: MoveStatus, migration: MigrationView, around: Surroundings) -> MoveStatus:
@@ -50,22 +52,46 @@ def failed(status: MoveStatus, migration: MigrationView, around: Surroundings) -
     return _failed(status, _why(status, migration, around))
 
 
-def _not_as_meant(around: Surroundings, target: str) -> Refusal | None:
-    """Return what of the device is not as it was meant to be; after a move the kernel took the source's (L-11)."""
-    node = around.nodes.get(target)
-    shall = next((d for d in node.desired if d.matrix == around.matrix.name), None) if node is not None else None
-    held = node.mdevs.get(around.matrix.uuid) if node is not None else None
+def _not_as_meant(status: MoveStatus, around: Surroundings, target: str) -> Refusal | None:
+    """Return what of the device is not as it was meant to be.
+
+    The kernel takes over what comes in the stream, whole or not (L-11). What was meant is what the node was to
+    hold, shaped for the move, and that the guest has what it had when it left.
+    """
+    shall, held = _device(around, target)
     subject = f"device {around.matrix.uuid} on node {target}"
-    if node is None or shall is None or held is None:
+    if shall is None or held is None:
         text = "it is not there, though the VM runs there"
         return Refusal("DeviceGone", subject, text, "see the node's APNode, and restart the VM")
     if held.configuration != shall.configuration:
         text = f"it holds {held.configuration} after the move, and {shall.configuration} was meant"
-        return Refusal("NotAsMeant", subject, text, "its agent sets it right; check the guest's adapters")
-    if held.guest is not None and held.guest != held.configuration:
-        text = f"the guest gets {held.guest} of {held.configuration}: the rest was filtered away"
+        remedy = "check what the guest lacks; the device is set right once nothing uses it, so restart the VM"
+        return Refusal("NotAsMeant", subject, text, remedy)
+    if held.guest is None:
+        text = f"it holds {held.configuration}, and the guest gets none of it, or the agent cannot read what"
+        return Refusal("FilteredAway", subject, text, "see the node's APNode and the guest's adapters")
+    had = status.guest or held.configuration
+    if had.adapters - held.guest.adapters or had.domains - held.guest.domains:
+        text = f"the guest gets {held.guest} of {had}: the rest was filtered away"
         return Refusal("FilteredAway", subject, text, "bring the missing queues back on the node")
     return None
+
+
+def _as_meant(around: Surroundings, target: str) -> str:
+    """Return how a device that is as meant is: the guest may have had less than the matrix has."""
+    held, node = _device(around, target)[1], around.nodes.get(target)
+    if held is None or node is None or held.configuration == around.matrix.on(node):
+        return "as meant"
+    return f"as meant, {held.configuration}, as the guest had it; the rest of the matrix follows now"
+
+
+def _device(around: Surroundings, target: str) -> tuple[Desired | None, HeldMdev | None]:
+    """Return what the target was to hold of the matrix, and what it holds."""
+    node = around.nodes.get(target)
+    if node is None:
+        return None, None
+    shall = next((item for item in node.desired if item.matrix == around.matrix.name), None)
+    return shall, node.mdevs.get(around.matrix.uuid)
 
 
 def _why(status: MoveStatus, migration: MigrationView, around: Surroundings) -> Refusal:

@@ -14,7 +14,9 @@ from vfio_ap.fleet.evacuation import Evacuation, VmView
 from vfio_ap.fleet.gate import Release, Situation
 from vfio_ap.fleet.moves.endings import arrived, failed
 from vfio_ap.fleet.moves.types import MigrationView, MoveStatus, MoveView, Surroundings
+from vfio_ap.fleet.verdict.question import in_guest
 from vfio_ap.fleet.views import MatrixView
+from vfio_ap.matrix import Matrix
 
 _BEFORE_POD = frozenset({"", "Pending"})
 
@@ -73,7 +75,9 @@ def followed(status: MoveStatus, migration: MigrationView | None, around: Surrou
         return failed(status, migration, around)
     pod = next((pod for pod in around.pods if pod.migration == migration.uid), None)
     wait = next((wait for wait in around.plan.waits if pod is not None and wait.pod.uid == pod.uid), None)
-    status = replace(status, answers=around.plan.answers or status.answers, refusal=wait.refusal if wait else None)
+    # A migration that is ours is pinned to what was chosen among all: that choice is what there is to tell.
+    answers = status.answers if migration.move else around.plan.answers or status.answers
+    status = replace(status, answers=answers, refusal=wait.refusal if wait else None)
     if pod is not None and pod.node:
         status = replace(status, target=pod.node)
     if pod is None or migration.phase in _BEFORE_POD:
@@ -88,7 +92,8 @@ def followed(status: MoveStatus, migration: MigrationView | None, around: Surrou
         text = str(wait.refusal) if wait is not None else "the target pod starts"
         return replace(status, phase="Holding", line=f"held on {pod.node}: {text}")
     line = f"from {status.source} to {pod.node}: KubeVirt {migration.phase}, device {_device(migration.phase)}"
-    return replace(status, phase="Moving", line=line, refusal=None)
+    guest = _guest(around, status.source) if released else status.guest
+    return replace(status, phase="Moving", line=line, guest=guest, refusal=None)
 
 
 def lingering(situation: Situation, vm: VmView, moves: Iterable[MoveView]) -> Evacuation:
@@ -111,6 +116,12 @@ def lingering(situation: Situation, vm: VmView, moves: Iterable[MoveView]) -> Ev
             patience = min(left, found.patience or left)
             found = replace(found, prepare=found.prepare | {source.name}, patience=patience)
     return found
+
+
+def _guest(around: Surroundings, source: str) -> Matrix | None:
+    """Return what the guest has on its source."""
+    node = around.nodes.get(source)
+    return in_guest(node.mdevs.get(around.matrix.uuid), node) if node is not None else None
 
 
 def _device(phase: str) -> str:

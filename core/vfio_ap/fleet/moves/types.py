@@ -11,6 +11,7 @@ from vfio_ap.fleet.evacuation import VmView
 from vfio_ap.fleet.gate import GatePlan
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.views import MatrixView, NodeView
+from vfio_ap.matrix import Matrix
 
 FINAL = frozenset({"Checked", "Refused", "Succeeded", "Alarm", "Failed"})
 
@@ -58,6 +59,8 @@ class MoveStatus:
     asked_by: str = ""
     migration: str = ""
     migration_uid: str = ""
+    guest: Matrix | None = None
+    """What the guest had when it was let go, read back while its device was frozen; None before, or unknown."""
     answers: tuple[Answer, ...] = ()
     refusal: Refusal | None = None
     """What failed, or what is waited for."""
