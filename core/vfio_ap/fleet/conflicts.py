@@ -14,6 +14,9 @@ from vfio_ap.errors import Refusal
 from vfio_ap.fleet.views import MatrixView, NodeView
 from vfio_ap.matrix import Matrix
 
+UUID_IN_USE = "UuidInUse"
+"""Reason of a refusal: the UUID, and with it the device on every node, is another matrix's."""
+
 
 def refusal_of(
     matrix: MatrixView, standing: Iterable[MatrixView], nodes: Mapping[str, NodeView]
@@ -30,10 +33,10 @@ def refusal_of(
     for other in sorted(rivals, key=MatrixView.precedence):
         if matrix.uuid and other.uuid == matrix.uuid:
             return Refusal(
-                "UuidInUse",
+                UUID_IN_USE,
                 matrix.name,
                 f"UUID {matrix.uuid} belongs to APMatrix {other.name}",
-                "choose another spec.uuid, or leave it out to have one assigned",
+                "spec.uuid never changes: delete this one, and make it again with another or without one",
             )
         if found := _meeting(matrix, other, nodes):
             node, overlap = found

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from vfio_ap.errors import Refusal
+from vfio_ap.fleet.conflicts import UUID_IN_USE
 from vfio_ap.fleet.views import Desired, HeldMdev, MatrixView, NodeView, Placement
 from vfio_ap.matrix import Matrix
 
@@ -146,7 +147,8 @@ def standing(
     ``shape`` is what the device shall hold there for a move, where that is not what the matrix says.
     """
     held = node.mdevs.get(matrix.uuid) if matrix.uuid else None
-    if held is not None and held.state == "Foreign":
+    others = refusal is not None and refusal.reason == UUID_IN_USE  # so the device of this UUID is theirs
+    if held is not None and (held.state == "Foreign" or others):
         held = None
     in_use = held is not None and held.in_use
     if not matrix.selects(node.labels) and held is None:

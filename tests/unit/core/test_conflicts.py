@@ -43,6 +43,7 @@ def test_a_uuid_is_one_matrix_even_on_different_nodes():
     refusal = refusal_of(new, [old], NODES)
     assert refusal is not None
     assert refusal.reason == "UuidInUse"
+    assert "delete this one" in refusal.remedy, "spec.uuid never changes, so no edit mends it"
 
 
 def test_a_matrix_on_its_way_out_still_has_its_queues():

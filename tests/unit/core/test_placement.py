@@ -203,3 +203,14 @@ def test_a_node_gets_the_ids_of_the_first_variant_that_is_for_it():
     assert (
         standing(lacking, dataclasses.replace(varied, placement=Placement.ON_DEMAND), None).reason == "QueueAbsent"
     )
+
+
+def test_a_matrix_that_is_refused_for_anothers_uuid_has_nothing_of_its_device():
+    theirs = holding(dataclasses.replace(READY, in_use=True))
+    copy = dataclasses.replace(EVERYWHERE, name="copy")
+    refused = Refusal("UuidInUse", "copy", "UUID u1 belongs to APMatrix pay")
+    (found,), _ = standings(copy, refused, [theirs], [])
+    assert (found.state, found.reason, found.in_use) == ("Refused", "UuidInUse", False)
+    assert summarise(copy, refused, [found]).used_by == ""
+    elsewhere = dataclasses.replace(copy, selector={"zone": "w"})
+    assert standings(elsewhere, refused, [theirs], []) == ([], 0)
