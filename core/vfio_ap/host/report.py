@@ -95,7 +95,8 @@ def _judge(
         return "Incomplete", lacking
     here = Matrix(target.adapters & view.present.adapters, target.domains & view.present.domains)
     if not len(here):
-        return "Incomplete", Refusal("NothingPresent", uuid, "none of its queues is on this host")
+        remedy = "give the LPAR its adapters and domains, or exclude the node by spec.nodeSelector"
+        return "Incomplete", Refusal("NothingPresent", uuid, "none of its queues is on this host", remedy)
     absent = []
     if extra := target.adapters - here.adapters:
         absent.append(f"adapters {extra}")

@@ -96,7 +96,7 @@ async def no_other_device(node: SimNode, wanted: Iterable[Expected]) -> str:
     there = {mdev["uuid"] for mdev in node.control.show()["mdevs"]}
     if there != shall:
         raise MismatchError(f"{node.name}: holds {sorted(there)}, shall hold {sorted(shall)}")
-    return f"{node.name}: {len(there)} mediated devices and no other"
+    return f"{node.name}: {len(there)} mediated {'device' if len(there) == 1 else 'devices'} and no other"
 
 
 async def allocatable(cluster: SimCluster, node: str, wanted: Expected) -> str:

@@ -88,7 +88,7 @@ def test_each_facility_must_be_equal_both_ways(bit, change):
         assert found.modes == ()
         assert found.refusals[0].subject == "queue 05.0004"
         assert words in found.refusals[0].message
-        assert "(and 1 more queues)" in found.refusals[0].message
+        assert "(and 1 more queue)" in found.refusals[0].message
 
 
 STATELESS = WORD & ~0x00800000 | 0x00400000
@@ -219,7 +219,7 @@ def test_what_closes_a_live_move_names_both_sides_and_leaves_a_restart(source, t
             SOURCE,
             dataclasses.replace(TARGET, desired=(Desired("u2", "other", CONFIG),)),
             "QueueInOtherMatrix",
-            "is in APMatrix other on b, and so are 1 more queues",
+            "is in APMatrix other on b, and so is 1 more queue",
         ),
         (
             PAY,

@@ -23,5 +23,5 @@ class Findings:
     def said(self) -> Iterator[Said]:
         """Return them."""
         for (reason, text), (queue, count) in self._found.items():
-            more = f" (and {count - 1} more queues)" if count > 1 else ""
+            more = f" (and {count - 1} more {'queue' if count == 2 else 'queues'})" if count > 1 else ""
             yield say(reason, f"queue {queue}", text + more)

@@ -74,7 +74,8 @@ def taken(q: Question, others: Iterable[MatrixView]) -> Iterator[Said]:
 
 
 def _about(reason: Reason, overlap: Matrix, text: str) -> Said:
-    more = f", and so are {len(overlap) - 1} more queues" if len(overlap) > 1 else ""
+    rest = len(overlap) - 1
+    more = f", and so {'is 1 more queue' if rest == 1 else f'are {rest} more queues'}" if rest else ""
     return say(reason, f"queue {overlap.first()}", text + more)
 
 
