@@ -6,12 +6,12 @@ It does not know where a binary comes from.
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from .program import flaw
 from .progress import Progress
 from .tools import Tool
 
@@ -20,11 +20,6 @@ def cache_root(environ: Mapping[str, str]) -> Path:
     """Return the project's cache folder: ``$XDG_CACHE_HOME`` or ``~/.cache``, then ``vfio-ap-operator``."""
     base = environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "vfio-ap-operator"
-
-
-def is_program(path: Path) -> bool:
-    """Return whether ``path`` is a file that may be run."""
-    return path.is_file() and os.access(path, os.X_OK)
 
 
 class Cache:
@@ -38,9 +33,9 @@ class Cache:
         return self.root / "bin" / f"{tool.name}-{tool.version}" / tool.name
 
     def find(self, tool: Tool) -> Path | None:
-        """Return the tool's binary if the cache has it."""
+        """Return the tool's binary if the cache has it whole."""
         path = self.path(tool)
-        return path if is_program(path) else None
+        return None if flaw(path) else path
 
     @contextmanager
     def locked(self, name: str, progress: Progress) -> Iterator[None]:

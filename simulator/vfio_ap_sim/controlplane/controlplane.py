@@ -35,6 +35,9 @@ GRACE = 10.0
 OUTAGE_GRACE = 2.0
 """The same when kube-apiserver goes alone: it would wait a minute for its clients' watches, and loses nothing."""
 
+LONGEST = 40
+"""Bytes of a TMPDIR that is used; a longer one leaves too few for the names of sockets."""
+
 _OURS = ("etcd", "pki", "kube", "log")
 
 
@@ -190,7 +193,10 @@ class ControlPlane:
         """Make folders, keys, kubeconfigs and the servers, none of which runs yet."""
         if self._given is None:
             # Short: unix sockets that others put here have 108 bytes for their path.
-            self._root = Path(tempfile.mkdtemp(prefix="vap-"))
+            folder = tempfile.gettempdir()
+            if len(folder) > LONGEST:
+                folder = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there, for us alone
+            self._root = Path(tempfile.mkdtemp(prefix="vap-", dir=folder))
         else:
             self._root = self._given.absolute()
         for name in _OURS:

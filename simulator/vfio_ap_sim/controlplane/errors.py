@@ -38,6 +38,12 @@ class BuildFailedError(LauncherError):
     reason = "BuildFailed"
 
 
+class CacheUnusableError(LauncherError):
+    """The folder that keeps the binaries cannot be written, or is full."""
+
+    reason = "CacheUnusable"
+
+
 class BinaryUnavailableError(LauncherError):
     """No way of getting a binary worked; the message names each way and why it failed."""
 

@@ -69,13 +69,13 @@ class Server:
                 while True:
                     if self.pid is None:
                         code = self._process.returncode if self._process else "nothing: it was not started"
-                        raise ProcessDiedError(self.name, f"ended with {code}{self._said()}", f"read {self.log}")
+                        raise ProcessDiedError(self.name, f"ended with {code}{self._said()}", self._see())
                     if not (missing := await probe()):
                         return
                     await asyncio.sleep(POLL)
         except TimeoutError:
             raise NotReadyError(
-                self.name, f"not ready after {deadline:g} s: {missing}{self._said()}", f"read {self.log}"
+                self.name, f"not ready after {deadline:g} s: {missing}{self._said()}", self._see()
             ) from None
 
     async def stop(self, grace: float) -> None:
@@ -99,6 +99,11 @@ class Server:
         if self._process.poll() is None:  # once it is reaped its number may be another's
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def _see(self) -> str:
+        return (
+            f"its log was {self.log}; a program that is damaged is got again once it is deleted: {self.command[0]}"
+        )
 
     def _said(self) -> str:
         try:

@@ -122,7 +122,7 @@ def cache(tmp_path: Path) -> Cache:
 def fake_go(tmp_path: Path) -> Callable[..., dict[str, str]]:
     """Make a ``go`` and return an environment that finds it; its program holds its arguments."""
 
-    def make(version: str = "go1.26.0", build: str = 'echo "$@" > "$out"') -> dict[str, str]:
+    def make(version: str = "go1.26.0", build: str = '(echo "#!/bin/sh"; echo "$@") > "$out"') -> dict[str, str]:
         folder = tmp_path / "gobin"
         folder.mkdir(exist_ok=True)
         go = folder / "go"

@@ -6,7 +6,11 @@ import pytest
 from vfio_ap_sim.controlplane.binaries import Binaries, default_binaries
 from vfio_ap_sim.controlplane.cache import Cache, cache_root
 from vfio_ap_sim.controlplane.download import Downloader
-from vfio_ap_sim.controlplane.errors import BinaryUnavailableError, ChecksumMismatchError
+from vfio_ap_sim.controlplane.errors import (
+    BinaryUnavailableError,
+    CacheUnusableError,
+    ChecksumMismatchError,
+)
 from vfio_ap_sim.controlplane.gobuild import GoBuilder
 from vfio_ap_sim.controlplane.golang import GoFinder
 from vfio_ap_sim.controlplane.tools import TOOLS
@@ -53,6 +57,41 @@ def test_the_cache_comes_second_also_when_the_folder_lacks_the_tool(binaries, ca
 def test_a_file_that_cannot_be_run_is_not_a_binary(binaries, cache, tool):
     program(cache.path(tool)).chmod(0o644)
     assert binaries().get(tool).source == "download"
+
+
+@pytest.mark.parametrize("damaged", [b"", b"nonsense", b"\x7fELF", Path("/bin/sh").read_bytes()[:20_000]])
+def test_a_damaged_program_is_said_and_got_again(binaries, cache, tool, said, damaged):
+    path = program(cache.path(tool))
+    path.write_bytes(damaged)
+    assert binaries().get(tool).source == "download"
+    assert path.read_bytes() == PROGRAM
+    assert any(str(path) in line and "passed over" in line for line in said)
+    path.write_bytes(Path("/bin/sh").read_bytes())
+    assert binaries().get(tool).source == "cache"
+
+
+def test_a_damaged_program_of_the_users_folder_is_said(binaries, cache, tool, said, tmp_path):
+    mine = program(tmp_path / "mine" / "thing", "")
+    program(cache.path(tool))
+    assert binaries({"VFIO_AP_BIN_DIR": str(mine.parent)}).get(tool).source == "cache"
+    assert said == [f"{mine} is no program: it is passed over"]
+
+
+def test_a_cache_that_cannot_be_written_is_said_with_what_to_do(binaries, cache, tool):
+    cache.root.parent.mkdir(parents=True, exist_ok=True)
+    cache.root.write_text("a file where the folder should be")
+    with pytest.raises(CacheUnusableError) as caught:
+        binaries().get(tool)
+    assert str(cache.root) in str(caught.value)
+    assert "XDG_CACHE_HOME" in caught.value.refusal.remedy
+
+
+def test_what_is_missing_is_said_before_it_is_got(binaries, tool, said):
+    binaries().get_all([tool])
+    assert said[0] == "1 of 1 programs are to be got: thing"
+    said.clear()
+    binaries().get_all([tool])
+    assert said == []
 
 
 def test_the_release_comes_third_and_lands_in_the_cache(binaries, cache, tool):
@@ -103,6 +142,7 @@ def test_a_failed_build_leaves_nothing_and_says_both_reasons_and_a_remedy(binari
     assert refusal.reason == "BinaryUnavailable"
     assert "404" in refusal.message
     assert "no space left" in refusal.message
+    assert "GB of disk are free" in refusal.message
     assert "VFIO_AP_BIN_DIR" in refusal.remedy
     assert files_in(cache) == []
 
@@ -125,7 +165,7 @@ def test_what_a_killed_run_left_is_not_taken_for_a_program(binaries, cache, tool
 def test_two_runs_at_once_build_once(binaries, cache, tool, server, said, tmp_path):
     server.files.clear()
     count, gate = tmp_path / "count", tmp_path / "gate"
-    build = f'echo x >> {count}; until [ -e {gate} ]; do sleep 0.02; done; echo "$@" > "$out"'
+    build = f'echo x >> {count}; until [ -e {gate} ]; do sleep 0.02; done; echo "#!/bin/sh" > "$out"'
     first, second = binaries(build=build), binaries(build=build)
     sources: list[str] = []
 

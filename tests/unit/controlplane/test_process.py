@@ -119,6 +119,20 @@ async def test_one_that_dies_is_reported_with_the_end_of_its_log(shell):
     assert str(server.log) in text
 
 
+async def test_a_program_that_the_kernel_does_not_start_is_named_with_the_reason(tmp_path):
+    damaged = tmp_path / "etcd"
+    damaged.write_text("nonsense")
+    damaged.chmod(0o755)
+    server = Server("etcd", [str(damaged)], tmp_path / "log")
+    server.start()
+    with pytest.raises(ProcessDiedError) as caught:
+        await server.ready(never, 20)
+    text = str(caught.value)
+    assert f"{damaged}: Exec format error" in text
+    assert "Traceback" not in text
+    assert f"got again once it is deleted: {damaged}" in text
+
+
 async def test_one_that_is_not_ready_in_time_says_what_was_missing(shell):
     server = shell("echo still thinking; exec sleep 60")
     server.start()
