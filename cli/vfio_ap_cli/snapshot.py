@@ -165,7 +165,8 @@ def guard(documents: Documents) -> Refusal | None:
         fault := admission.refusal_of(installed(documents))
     ):
         return fault
-    return kubevirt.refusal_of(documents.of("KubeVirt"))
+    definition = documents.one("CustomResourceDefinition", kubevirt.DEFINITION)
+    return kubevirt.refusal_of(documents.of("KubeVirt"), definition)
 
 
 def installed(documents: Documents) -> admission.Installed:

@@ -1,7 +1,7 @@
 """Keeps the guards' word current: what they say together is why nothing may be provisioned, or nothing.
 
-The policies are looked at now and then, and often while they are not in order; KubeVirt's configuration is told
-by the watch. Until both have spoken nothing may be decided.
+The policies are looked at now and then, and often while they are not in order; KubeVirt's configuration
+and what its VMs can ask for are told by the watches. Until both have spoken nothing may be decided.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class GuardKeeper:
         self._events = events
         self._policies: Refusal | None = None
         self._kubevirt: Refusal | None = None
+        self._kubevirts: list[Document] = []
+        self._definition: Document | None = None
         self.proven = asyncio.Event()
         """The policies were looked at."""
 
@@ -47,11 +49,19 @@ class GuardKeeper:
 
     async def configured(self, kubevirts: Iterable[Document]) -> None:
         """Take in the KubeVirt objects as they are now."""
-        documents = list(kubevirts)
-        before, self._kubevirt = self._kubevirt, kubevirt.refusal_of(documents)
+        self._kubevirts = list(kubevirts)
+        await self._judge()
+
+    async def defined(self, definition: Document | None) -> None:
+        """Take in KubeVirt's definition of a VM as it is now, None where there is none."""
+        self._definition = definition
+        await self._judge()
+
+    async def _judge(self) -> None:
+        before, self._kubevirt = self._kubevirt, kubevirt.refusal_of(self._kubevirts, self._definition)
         self._tell(self._kubevirt)
         if self._kubevirt is not None and self._kubevirt != before:
-            about = {"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", **documents[0]}
+            about = {"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", **self._kubevirts[0]}
             await self._events.post(about, "Warning", self._kubevirt.reason, str(self._kubevirt))
 
     def _tell(self, refusal: Refusal | None) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from vfio_ap_kube.client import LEASES, NAMESPACES, NODES, PODS, ApiError, Client, Document, Resource
 from vfio_ap_kube.events import EventPoster
+from vfio_ap_kube.preconditions.kubevirt import DEFINITION
 from vfio_ap_kube.snapshot.names import MATRIX
 from vfio_ap_kube.watch import follow
 from vfio_ap_operator.fleet import Fleet
@@ -30,7 +31,8 @@ _EAGER_FOR = 30.0
 _OPTIONAL = 10.0
 """Seconds between looks for KubeVirt where it is not installed."""
 KUBEVIRTS = Resource("kubevirt.io/v1", "kubevirts")
-_FIRST = (NODES, APNODES, NAMESPACES, PODS, KUBEVIRTS, POLICIES, MOVES)
+DEFINITIONS = Resource("apiextensions.k8s.io/v1", "customresourcedefinitions")
+_FIRST = (NODES, APNODES, NAMESPACES, PODS, KUBEVIRTS, DEFINITIONS, POLICIES, MOVES)
 """What must have been listed whole before anything is decided."""
 VMS = Resource("kubevirt.io/v1", "virtualmachines")
 VMIS = Resource("kubevirt.io/v1", "virtualmachineinstances")
@@ -59,6 +61,7 @@ class Watches:
             group.create_task(self._follow(NAMESPACES, fleet.observe_namespace, fleet.forget_namespace))
             group.create_task(self._follow_pods())
             group.create_task(self._follow_kubevirt())
+            group.create_task(self._follow_definition())
             group.create_task(self._follow_vms())
             group.create_task(self._follow_templates())
             group.create_task(self._follow_migrations())
@@ -108,6 +111,14 @@ class Watches:
             if change.synced or self._synced[KUBEVIRTS].is_set():
                 await self._guards.configured(self._kubevirts.values())
                 self._synced[KUBEVIRTS].set()
+
+    async def _follow_definition(self) -> None:
+        """Follow what KubeVirt's VMs can ask for: an upgrade of KubeVirt changes it."""
+        async for change in follow(self._client, DEFINITIONS, fieldSelector=f"metadata.name={DEFINITION}"):
+            if change.synced:
+                self._synced[DEFINITIONS].set()
+            else:
+                await self._guards.defined(None if change.deleted else change.object)
 
     async def _follow_vms(self) -> None:
         """Follow the VMIs with a matrix, by the label that admission writes, where KubeVirt is installed."""

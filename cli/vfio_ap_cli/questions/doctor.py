@@ -6,7 +6,6 @@ itself, and whether every node's agent does. What could not be looked at is said
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -39,8 +38,6 @@ EARLY = "migrations.ap.s390x.io"
 """The webhook that refuses a migration when it is asked for; without it the gate holds the target's pod."""
 LEADER = "vfio-ap-operator"
 """Name of the operator's Lease."""
-_OLDEST = (1, 8)
-"""KubeVirt has the feature gate ReservedOverheadMemlock since this version."""
 _SKEW = 5.0
 """Seconds by which a Lease may lie in the future before clocks are suspected."""
 _HELM = "helm upgrade --install vfio-ap charts/vfio-ap-operator -n {system} --create-namespace"
@@ -66,7 +63,7 @@ def checks(snapshot: Snapshot) -> list[Check]:
         ("operator", ("Deployment", "Lease"), _operator),
         ("agents", ("DaemonSet", "Lease", "Node", "APNode"), _agents),
         ("admission", POLICY_KINDS, _admission),
-        ("KubeVirt", ("KubeVirt",), _kubevirt),
+        ("KubeVirt", ("KubeVirt", "CustomResourceDefinition"), _kubevirt),
         ("matrices", ("APMatrix", "Namespace"), _matrices),
     )
     for area, kinds, look in areas:
@@ -279,11 +276,13 @@ def _kubevirt(snapshot: Snapshot) -> Iterator[Check]:
         name = f"{metadata.get('namespace', '')}/{metadata['name']}"
         version = str(status.get("observedKubeVirtVersion") or status.get("targetKubeVirtVersion") or "")
         phase = str(status.get("phase") or "")
-        number = re.match(r"v?(\d+)\.(\d+)", version)
         see = f"kubectl -n {metadata.get('namespace', 'kubevirt')} describe kubevirt {metadata['name']}"
-        if number and (int(number[1]), int(number[2])) < _OLDEST:
-            text = f"{version} has not the feature gate ReservedOverheadMemlock"
-            yield Check("KubeVirt", name, "FAIL", text, "upgrade KubeVirt to 1.8 or newer")
+        definition = documents.one("CustomResourceDefinition", kubevirt.DEFINITION)
+        if definition is None:
+            text = f"{version or 'its version is not told'}; there is no CRD {kubevirt.DEFINITION} to look at"
+            yield Check("KubeVirt", name, "unknown", text, see)
+        elif too_old := kubevirt.outdated(document, definition):
+            yield Check("KubeVirt", name, "FAIL", too_old.message, too_old.remedy)
         elif phase and phase != "Deployed":
             yield Check("KubeVirt", name, "warn", f"{version} is {phase}", see)
         else:

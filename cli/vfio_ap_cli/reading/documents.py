@@ -10,6 +10,7 @@ from typing import Any
 from vfio_ap_api import apmatrix, apmigration, apmigrationpolicy, apnode
 from vfio_ap_api.base import GROUP
 from vfio_ap_kube.client import Resource
+from vfio_ap_kube.preconditions.kubevirt import DEFINITION
 from vfio_ap_kube.snapshot.names import MATRIX
 
 Document = dict[str, Any]
@@ -58,7 +59,7 @@ SOURCES = {
             "CustomResourceDefinition",
             "customresourcedefinitions",
             ("apiextensions.k8s.io/v1",),
-            names=tuple(f"{kind.plural}.{GROUP}" for kind in OURS),
+            names=(*(f"{kind.plural}.{GROUP}" for kind in OURS), DEFINITION),
         ),
         Source("ValidatingAdmissionPolicy", "validatingadmissionpolicies", (f"{_ADMISSION}/v1",)),
         Source("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", (f"{_ADMISSION}/v1",)),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vfio_ap_cli.reading.documents import OURS, Document
+from vfio_ap_kube.preconditions.kubevirt import DEFINITION, LOCK
 from vfio_ap_kube.preconditions.policies import WEBHOOK
 from vfio_ap_kube.snapshot.names import MATRIX, USE_LABEL
 
@@ -184,6 +185,31 @@ def _kubevirt(document: Document) -> Document:
     }
 
 
+def _definition(document: Document) -> Document:
+    """Return ours whole, and of KubeVirt's, which is long, the field that is looked at."""
+    if document["metadata"].get("name") != DEFINITION:
+        return _whole(document)
+    versions = [
+        {**_picked(version, ("name", "served")), "schema": {"openAPIV3Schema": _along(LOCK, version)}}
+        for version in (document.get("spec") or {}).get("versions") or []
+    ]
+    return {"spec": {"versions": versions}, "status": _picked(document.get("status"), ("conditions",))}
+
+
+def _along(path: tuple[str, ...], version: Document) -> Document:
+    """Return a version's schema with nothing but the fields of the path, as far as it has them."""
+    schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+    steps: list[Document] = [schema]
+    for name in path:
+        if (inner := (steps[-1].get("properties") or {}).get(name)) is None:
+            break
+        steps.append(inner)
+    kept: Document = _picked(steps[-1], ("type",))
+    for name in reversed(path[: len(steps) - 1]):
+        kept = {"type": "object", "properties": {name: kept}}
+    return kept
+
+
 _KINDS: dict[str, Callable[[Document], Document | None]] = {
     **{kind.name: _whole for kind in OURS},
     "Node": _node,
@@ -197,7 +223,7 @@ _KINDS: dict[str, Callable[[Document], Document | None]] = {
     "VirtualMachineInstance": _vmi,
     "VirtualMachineInstanceMigration": _whole,
     "KubeVirt": _kubevirt,
-    "CustomResourceDefinition": _whole,
+    "CustomResourceDefinition": _definition,
     "ValidatingAdmissionPolicy": _named_ours,
     "ValidatingAdmissionPolicyBinding": _named_ours,
     "MutatingAdmissionPolicy": _named_ours,

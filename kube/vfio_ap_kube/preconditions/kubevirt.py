@@ -3,8 +3,9 @@
 virt-handler removes every mediated device that its configuration does not know, once a minute or two: a guest's
 AP bus goes empty while the VM looks healthy (KubeVirt pkg/virt-handler/device-manager/mediated_devices_types.go;
 facts: kubevirt 1.0). Its own device plugin may hand our devices out by type. Without two feature gates a VM with a
-matrix is accepted and fails late, and by post-copy QEMU moves no VFIO device (hw/vfio/migration.c). Nothing is
-provisioned until all of it is as it must be.
+matrix is accepted and fails late, and by post-copy QEMU moves no VFIO device (hw/vfio/migration.c). Before 1.8 a
+VM cannot ask for what VFIO needs at all: that is told by the field in KubeVirt's own definition, not by a version.
+Nothing is provisioned until all of it is as it must be.
 """
 
 from __future__ import annotations
@@ -18,18 +19,27 @@ from vfio_ap.errors import Refusal
 OVERRIDE = "ap.s390x.io/skip-kubevirt-check"
 """Annotation on the KubeVirt object that takes the responsibility from us."""
 GATES = ("Sidecar", "ReservedOverheadMemlock")
+DEFINITION = "virtualmachineinstances.kubevirt.io"
+"""The CustomResourceDefinition that shows what a VM can ask for."""
+LOCK = ("spec", "domain", "memory", "reservedOverhead", "memLock")
+"""By this field a VM has QEMU allowed to lock its memory (api/core/v1/schema.go:ReservedOverhead of v1.8)."""
 _TYPE_NAME = "VFIO AP Passthrough Device"
 
 
-def refusal_of(kubevirts: Iterable[dict[str, Any]]) -> Refusal | None:
-    """Return why nothing may be provisioned beside these KubeVirt objects, with the patch that mends it."""
+def refusal_of(kubevirts: Iterable[dict[str, Any]], definition: dict[str, Any] | None = None) -> Refusal | None:
+    """Return why nothing may be provisioned beside these KubeVirt objects, with what mends it.
+
+    ``definition`` is the object named ``DEFINITION``; without one there are no VMs, and so nothing to say of it.
+    """
     for document in kubevirts:
         metadata = document["metadata"]
         if (metadata.get("annotations") or {}).get(OVERRIDE) == "true":
             continue
+        if definition is not None and (found := outdated(document, definition)):
+            return found
         configuration = (document.get("spec") or {}).get("configuration") or {}
-        if found := _unsafe(configuration):
-            message, patch = found
+        if unsafe := _unsafe(configuration):
+            message, patch = unsafe
             where = f"kubevirt {metadata['name']} -n {metadata.get('namespace', 'kubevirt')}"
             text = json.dumps({"spec": {"configuration": patch}}, separators=(",", ":"))
             return Refusal(
@@ -39,6 +49,38 @@ def refusal_of(kubevirts: Iterable[dict[str, Any]]) -> Refusal | None:
                 f"kubectl patch {where} --type=merge -p '{text}'",
             )
     return None
+
+
+def outdated(document: dict[str, Any], definition: dict[str, Any]) -> Refusal | None:
+    """Return why a KubeVirt, by its definition of a VM, is too old for one with a matrix, None when it is not.
+
+    Every version that is served must have the field: which of them somebody writes, nobody knows, and what is not
+    in the schema is dropped without a word.
+    """
+    served = [version for version in (definition.get("spec") or {}).get("versions") or [] if version.get("served")]
+    if served and all(_has(version.get("schema") or {}, LOCK) for version in served):
+        return None
+    metadata = document["metadata"]
+    return Refusal(
+        "KubeVirtTooOld",
+        f"KubeVirt {metadata.get('namespace', '')}/{metadata['name']}",
+        f"{_version(document)} does not know {'.'.join(LOCK)} of a VM, without which QEMU may not lock the "
+        "guest's memory, as it must for an AP device",
+        "upgrade KubeVirt to 1.8 or newer",
+    )
+
+
+def _has(schema: dict[str, Any], path: tuple[str, ...]) -> bool:
+    inner: Any = schema.get("openAPIV3Schema")
+    for name in path:
+        inner = (inner or {}).get("properties", {}).get(name)
+    return inner is not None
+
+
+def _version(document: dict[str, Any]) -> str:
+    """Return what KubeVirt calls itself, for people."""
+    status = document.get("status") or {}
+    return str(status.get("observedKubeVirtVersion") or status.get("targetKubeVirtVersion") or "this version")
 
 
 def _unsafe(configuration: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .world import apnode, cluster, kubevirt, lease, node, replaced, without, workloads
+from .world import apnode, cluster, definition, kubevirt, lease, node, replaced, without, workloads
 
 
 def found(ap, documents):
@@ -109,10 +109,26 @@ def test_a_patch_is_never_folded(ap):
     assert line.endswith("}}}'")
 
 
-def test_an_old_kubevirt(ap):
+def test_an_old_kubevirt_is_known_by_what_its_vms_can_ask_for(ap):
     old = kubevirt() | {"status": {"phase": "Deployed", "observedKubeVirtVersion": "v1.7.2"}}
-    code, bad = found(ap, replaced(cluster(), old))
-    assert (code, bad["kubevirt/kubevirt"]["remedy"]) == (1, "upgrade KubeVirt to 1.8 or newer")
+    code, bad = found(ap, replaced(cluster(), old, definition("addedOverhead")))
+    assert (code, set(bad)) == (1, {"kubevirt/kubevirt"})
+    assert bad["kubevirt/kubevirt"]["message"].startswith(
+        "v1.7.2 does not know spec.domain.memory.reservedOverhead"
+    )
+    assert bad["kubevirt/kubevirt"]["remedy"] == "upgrade KubeVirt to 1.8 or newer"
+
+
+def test_what_kubevirt_calls_itself_says_nothing(ap):
+    odd = kubevirt() | {"status": {"phase": "Deployed", "observedKubeVirtVersion": "v0.0.0-main"}}
+    assert found(ap, replaced(cluster(), odd)) == (0, {})
+
+
+def test_a_kubevirt_whose_vms_cannot_be_looked_at_is_not_green(ap):
+    name = "virtualmachineinstances.kubevirt.io"
+    code, bad = found(ap, without(cluster(), "CustomResourceDefinition", name))
+    assert (code, bad["kubevirt/kubevirt"]["state"]) == (1, "unknown")
+    assert f"v1.9.0; there is no CRD {name}" in bad["kubevirt/kubevirt"]["message"]
 
 
 def test_what_could_not_be_read_is_unknown_and_not_green(ap):

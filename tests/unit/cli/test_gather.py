@@ -10,8 +10,9 @@ from vfio_ap_cli.reading import gather
 from vfio_ap_cli.reading.documents import SOURCES, Documents, time_of
 from vfio_ap_cli.reading.files import snapshot
 from vfio_ap_cli.reading.trim import redacted, trimmed
+from vfio_ap_kube.preconditions.kubevirt import DEFINITION, refusal_of
 
-from .world import NOW, SYSTEM, cluster, meta, node, pod, vm, vmi
+from .world import NOW, SYSTEM, cluster, definition, kubevirt, meta, node, pod, vm, vmi
 
 SECRET = "hunter2-hunter2"
 
@@ -53,6 +54,16 @@ def test_an_archive_is_a_snapshot(tmp_path):
     found = snapshot(str(path))
     assert (found.now, found.system, found.missing) == (time_of(NOW), SYSTEM, {"Event": "is forbidden"})
     assert {d["metadata"]["name"] for d in found.of("APNode")} == {"lnx1", "lnx2", "lnx3"}
+
+
+def test_of_kubevirts_definition_only_the_field_that_is_looked_at_is_taken(tmp_path):
+    path, _ = archive(tmp_path, documents())
+    text = everything(path)[f"objects/customresourcedefinitions/{DEFINITION}.yaml"]
+    assert "memLock" in text
+    assert "guest" not in text
+    assert refusal_of([kubevirt()], yaml.safe_load(text)) is None
+    assert refusal_of([kubevirt()], trimmed(definition("addedOverhead"))).reason == "KubeVirtTooOld"
+    assert "openAPIV3Schema" in everything(path)["objects/customresourcedefinitions/apmatrices.ap.s390x.io.yaml"]
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,23 @@ def crds():
     return found
 
 
+def definition(field="memLock"):
+    """Return KubeVirt's CRD of VMIs, with a field of memory.reservedOverhead and others beside each step to it."""
+    schema = {"type": "string"}
+    for name in (field, "reservedOverhead", "memory", "domain", "spec"):
+        schema = {"type": "object", "properties": {name: schema, "guest": {"description": "long"}}}
+    versions = [
+        {"name": name, "served": True, "schema": {"openAPIV3Schema": schema}} for name in ("v1", "v1alpha3")
+    ]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": meta("virtualmachineinstances.kubevirt.io"),
+        "spec": {"group": "kubevirt.io", "versions": versions},
+        "status": {"conditions": [{"type": "Established", "status": "True"}]},
+    }
+
+
 def cluster():
     """Return lnx1, which holds payments for bank/ledger, lnx2, and lnx3, whose adapter 5 is in EP11 mode."""
     held = device("payments", UUID, "5", "4", inUse=True)
@@ -254,6 +271,7 @@ def cluster():
         *policy_objects(),
         *crds(),
         kubevirt(),
+        definition(),
         {"kind": "MustGather", "made": NOW, "system": SYSTEM},
     ]
 

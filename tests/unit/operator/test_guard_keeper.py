@@ -6,7 +6,7 @@ import pytest
 
 from vfio_ap.errors import Refusal
 from vfio_ap_kube.client import ApiError
-from vfio_ap_kube.preconditions import policies
+from vfio_ap_kube.preconditions import kubevirt, policies
 from vfio_ap_operator import guard
 from vfio_ap_operator.fleet import Fleet
 
@@ -55,4 +55,25 @@ async def test_kubevirt_is_told_once_and_the_policies_come_first():
     assert fleet.guard.reason == "KubeVirtUnsafe"
     assert posted.reasons == [("KubeVirt", "Warning", "KubeVirtUnsafe")]
     await found.configured([])
+    assert fleet.guard is None
+
+
+async def test_an_upgrade_of_kubevirt_is_seen_by_its_definition():
+    safe = {
+        "mediatedDevicesConfiguration": {"enabled": False},
+        "developerConfiguration": {"featureGates": list(kubevirt.GATES)},
+    }
+    schema = {}
+    for name in reversed(kubevirt.LOCK):
+        schema = {"properties": {name: schema}}
+    old, new = ({"spec": {"versions": [{"served": True, "schema": s}]}} for s in ({}, {"openAPIV3Schema": schema}))
+    fleet, posted = Fleet(), Posted()
+    found = guard.GuardKeeper(fleet, None, posted)
+    await found.defined(old)
+    assert fleet.guard is None, "there is no KubeVirt yet"
+    await found.configured([{**UNSAFE, "spec": {"configuration": safe}}])
+    await found.defined(old)
+    assert fleet.guard.reason == "KubeVirtTooOld"
+    assert posted.reasons == [("KubeVirt", "Warning", "KubeVirtTooOld")]
+    await found.defined(new)
     assert fleet.guard is None

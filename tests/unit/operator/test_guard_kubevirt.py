@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from vfio_ap_kube.preconditions.kubevirt import OVERRIDE, refusal_of
+from vfio_ap_kube.preconditions.kubevirt import DEFINITION, OVERRIDE, refusal_of
 
 SAFE = {
     "mediatedDevicesConfiguration": {"enabled": False},
@@ -77,6 +77,51 @@ def test_other_gates_and_devices_survive_the_patch():
     patch = json.loads(refusal_of([document]).remedy.split("'")[1])["spec"]["configuration"]
     assert patch["developerConfiguration"]["featureGates"] == ["Mine", "Sidecar", "ReservedOverheadMemlock"]
     assert patch["permittedHostDevices"]["mediatedDevices"] == [other]
+
+
+def definition(*served, memory=("guest", "reservedOverhead"), overhead=("addedOverhead", "memLock")):
+    """KubeVirt's definition of a VMI: the last version of those named has these fields, the others have all."""
+
+    def schema(memory, overhead):
+        inner = {"properties": {name: {"type": "string"} for name in overhead}}
+        found = {"properties": {name: inner if name == "reservedOverhead" else {} for name in memory}}
+        for name in ("memory", "domain", "spec"):
+            found = {"properties": {name: found}}
+        return {"openAPIV3Schema": found}
+
+    whole = schema(("reservedOverhead",), ("memLock",))
+    versions = [{"name": name, "served": True, "schema": whole} for name in served]
+    versions[-1]["schema"] = schema(memory, overhead)
+    return {"metadata": {"name": DEFINITION}, "spec": {"versions": versions}}
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        definition("v1", memory=("guest",)),
+        definition("v1", overhead=("addedOverhead",)),
+        definition("v1", "v1alpha3", memory=()),
+        {"metadata": {"name": DEFINITION}, "spec": {"versions": [{"name": "v1", "served": True}]}},
+        {"metadata": {"name": DEFINITION}, "spec": {}},
+    ],
+    ids=["no overhead", "no lock", "not in each version", "no schema", "no version"],
+)
+def test_one_whose_vms_cannot_lock_memory_is_too_old(old):
+    document = kubevirt(SAFE) | {"status": {"observedKubeVirtVersion": "v1.7.0"}}
+    refusal = refusal_of([document], old)
+    assert (refusal.reason, refusal.subject) == ("KubeVirtTooOld", "KubeVirt kubevirt/kubevirt")
+    assert "v1.7.0 does not know spec.domain.memory.reservedOverhead.memLock" in refusal.message
+    assert refusal.remedy == "upgrade KubeVirt to 1.8 or newer"
+    assert refusal_of([kubevirt({})], old).reason == "KubeVirtTooOld", "no patch of its settings mends that"
+    assert refusal_of([kubevirt({}, **{OVERRIDE: "true"})], old) is None
+
+
+def test_one_with_the_field_in_each_version_that_is_served_is_not_too_old():
+    new = definition("v1", "v1alpha3")
+    assert refusal_of([kubevirt(SAFE)], new) is None
+    assert refusal_of([kubevirt({})], new).reason == "KubeVirtUnsafe"
+    new["spec"]["versions"].append({"name": "v1alpha1", "served": False})
+    assert refusal_of([kubevirt(SAFE)], new) is None
 
 
 def test_the_check_can_be_overridden_and_no_kubevirt_is_no_danger():
