@@ -105,6 +105,8 @@ def _excluded(matrix: MatrixView, pod: PodView, node: NodeView) -> Refusal | Non
         return Refusal("NotSelected", node.name, "spec.nodeSelector of the matrix excludes it")
     if not node.alive:
         return Refusal("NodeSilent", node.name, "the node or its agent does not answer")
+    if node.unready is not None:
+        return Refusal("NodeNotReady", node.name, f"the node is not ready: {node.unready.message}")
     here = matrix.on(node)
     for found in (node.limit_exceeded(here), node.absent(here)):
         if found is not None:

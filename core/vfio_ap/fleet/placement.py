@@ -163,6 +163,9 @@ def standing(
     if not node.alive:
         text = "the node or its agent does not answer; what is known of it is history"
         return Standing(node.name, "Pending", "NodeSilent", text, in_use)
+    if node.unready is not None:
+        text = f"the node is not ready, and what is known of it may be old: {node.unready.message}"
+        return Standing(node.name, "Pending", "NodeNotReady", text, in_use)
     shall = next((item for item in node.desired if item.matrix == matrix.name), None)
     if held is None and shall is None:
         return _without(node, matrix)

@@ -176,6 +176,8 @@ class NodeView:
     taints: tuple[Taint, ...] = ()
     alive: bool = False
     """The Node is ready and the agent's Lease is fresh; what is known of a node that is not alive is history."""
+    unready: Refusal | None = None
+    """Why its agent says that it is not ready: the host cannot be read, so all else is older, or has no driver."""
     max_adapter: int | None = None
     """Largest id that the kernel takes; None until the agent has reported."""
     max_domain: int | None = None
@@ -210,7 +212,7 @@ class NodeView:
     @property
     def shape(self) -> tuple[object, ...]:
         """Return what of a node, beside its labels, matters to a matrix that it does not hold."""
-        return (self.alive, self.max_adapter, self.max_domain, self.present, self.in_advance)
+        return (self.alive, self.unready, self.max_adapter, self.max_domain, self.present, self.in_advance)
 
     @property
     def place(self) -> tuple[object, ...]:

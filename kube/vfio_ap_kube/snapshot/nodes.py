@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vfio_ap.errors import RefusedError
+from vfio_ap.errors import Refusal, RefusedError
 from vfio_ap.fleet.scheduling import Taint
 from vfio_ap.fleet.views import Card, Desired, HeldMdev, KeySet, KeyUse, NodeView
 from vfio_ap.idset import MAX_ID, IdSet
@@ -42,6 +42,7 @@ def node_view(
         labels=labels,
         taints=taints,
         alive=ready,
+        unready=_unready(name, status),
         max_adapter=status.kernel.max_adapter,
         max_domain=status.kernel.max_domain,
         cards={adapter.id: _hardware(adapter) for adapter in _adapters(status)},
@@ -59,6 +60,12 @@ def node_view(
         read_back=frozenset(node.spec.read_back.split(",")) - {""},
         kernel_log={log.uuid: tuple(log.lines) for log in status.kernel_log},
     )
+
+
+def _unready(name: str, status: APNodeStatus) -> Refusal | None:
+    """Return what the agent says in its condition Ready, where that is not True; nothing before it has reported."""
+    found = next((c for c in status.conditions if c.type == "Ready" and c.status != "True"), None)
+    return Refusal(found.reason, name, found.message) if found is not None else None
 
 
 def _adapters(status: APNodeStatus) -> list[Adapter]:

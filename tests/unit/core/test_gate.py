@@ -91,6 +91,8 @@ def test_a_held_target_is_released_when_its_device_is_ready_there():
     assert half.actions == ()
     assert half.claim.frozen == {"n1", "n2"}, "or the two would freeze and thaw for ever"
     assert plan(RUNNING, arrived, nodes=[frozen("n1"), frozen("n2")]).actions == (Release(arrived),)
+    blind = frozen("n1", unready=Refusal("SysfsTimeout", "n1", "apmask did not answer"))
+    assert plan(RUNNING, arrived, nodes=[blind, frozen("n2")]).waits[0].refusal.reason == "Freezing"
     lost = plan(RUNNING, arrived, nodes=[ready("n1"), node("n2")])
     assert lost.actions == ()
     assert lost.waits[0].refusal.subject == "node n2"
@@ -136,6 +138,7 @@ def test_a_pod_without_room_gets_one_more_node_and_keeps_the_first():
     ("change", "word"),
     [
         ({"alive": False}, "does not answer"),
+        ({"unready": Refusal("SysfsTimeout", "n1", "/sys/bus/ap/apmask: did not answer")}, "apmask"),
         ({"max_adapter": 4}, "above the node's maximum 4"),
         ({"present": Matrix(IdSet.of(6), IdSet.every())}, "no adapters 5"),
         ({"taints": (Taint("node.kubernetes.io/unschedulable", "NoSchedule"),)}, "taint"),

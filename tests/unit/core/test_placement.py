@@ -77,6 +77,7 @@ def test_a_device_in_use_stays_and_is_offered_to_nobody_else(change):
         (holding(desired=()), "Pending", "Leaving"),
         (holding(dataclasses.replace(READY, state="Foreign"), desired=()), "Pending", "NotRequested"),
         (holding(alive=False), "Pending", "NodeSilent"),
+        (holding(unready=Refusal("SysfsTimeout", "n1", "did not answer")), "Pending", "NodeNotReady"),
         (dataclasses.replace(NODE, max_adapter=None), "Pending", "NotReported"),
         (dataclasses.replace(NODE, max_adapter=5), "Refused", "IdAboveMaximum"),
     ],

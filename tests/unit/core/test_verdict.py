@@ -31,6 +31,7 @@ TARGET = dataclasses.replace(
     SOURCE, name="b", machine="IBM-3931-2", mdevs={"u1": HeldMdev("u1", CONFIG, "Ready", offered=True)}
 )
 BARE = dataclasses.replace(TARGET, mdevs={})
+BLIND = Refusal("SysfsTimeout", "b", "/sys/bus/ap/apmask: did not answer within 10 s")
 ALL = MovePolicy((Mode.LIVE, Mode.REATTACH, Mode.RESTART))
 
 
@@ -176,6 +177,8 @@ def test_what_closes_a_live_move_names_both_sides_and_leaves_a_restart(source, t
         (PAY, SOURCE, SOURCE, "RunsThere", "runs there now"),
         (PAY, SOURCE, dataclasses.replace(TARGET, alive=False), "NodeSilent", "does not answer"),
         (PAY, dataclasses.replace(SOURCE, alive=False), TARGET, "NodeSilent", "does not answer"),
+        (PAY, SOURCE, dataclasses.replace(TARGET, unready=BLIND), "NodeNotReady", "apmask: did not answer"),
+        (PAY, dataclasses.replace(SOURCE, unready=BLIND), TARGET, "NodeNotReady", "apmask: did not answer"),
         (PAY, SOURCE, dataclasses.replace(TARGET, max_adapter=None), "NotReported", "not reported"),
         (dataclasses.replace(PAY, selector={"zone": "e"}), SOURCE, TARGET, "NotSelected", "nodeSelector"),
         (PAY, SOURCE, dataclasses.replace(TARGET, max_domain=84), "IdAboveMaximum", "domain 171 is above"),

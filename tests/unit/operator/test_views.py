@@ -167,3 +167,15 @@ def test_what_a_verdict_looks_at_is_read():
 def test_a_reservation_that_cannot_be_read_reserves_everything():
     first, second = nodes.node_view(APNODE, labels={}, ready=True, allocatable=frozenset()).reserved
     assert (str(first), len(second)) == ("adapters 6 x domains 4", 256 * 256)
+
+
+@pytest.mark.parametrize(("status", "unready"), [("True", False), ("False", True), ("Unknown", True)])
+def test_an_agent_that_cannot_read_its_host_is_taken_at_its_word(status, unready):
+    """What it read before is still in its status, and is no answer any more."""
+    ready = {"type": "Ready", "status": status, "reason": "SysfsTimeout", "message": "apmask did not answer"}
+    ready |= {"lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1}
+    apnode = {"metadata": {"name": "n1", "generation": 1}, "spec": {}, "status": {"conditions": [ready]}}
+    view = nodes.node_view(apnode, labels={}, ready=True, allocatable=frozenset())
+    assert (view.unready is not None) is unready
+    if view.unready is not None:
+        assert (view.unready.subject, view.unready.message) == ("n1", "apmask did not answer")

@@ -19,6 +19,7 @@ from vfio_ap.fleet.views import MatrixView
 from vfio_ap.matrix import Matrix
 
 _BEFORE_POD = frozenset({"", "Pending"})
+_PASSING = frozenset({"NodeSilent", "NodeNotReady"})
 
 
 def begun(move: MoveView, migration: MigrationView, matrix: MatrixView, vm: VmView | None) -> MoveStatus:
@@ -54,7 +55,7 @@ def asked(move: MoveView, matrix: MatrixView, vm: VmView, step: Evacuation) -> M
     if step.wait is None:
         return replace(status, phase="Preparing", line=f"ready to move from {vm.node} to {step.start}")
     # A node that does not answer now may do so in a moment: a refusal is final, so it is not for that.
-    silent = any(a.refusal is not None and a.refusal.reason == "NodeSilent" for a in step.answers)
+    silent = any(a.refusal is not None and a.refusal.reason in _PASSING for a in step.answers)
     hopeless = step.wait.reason in ("NoTarget", "NotMigratable") and not silent
     if hopeless and status.asked_by == "user":
         return replace(status, phase="Refused", line=f"cannot move: {step.wait}")

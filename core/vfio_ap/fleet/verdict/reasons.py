@@ -53,6 +53,12 @@ class Reason(enum.Enum):
         "see the node and the agent's pod on it",
         _EVERY,
     )
+    NodeNotReady = Explained(
+        "The node's agent answers, and cannot read the host or finds no vfio_ap; what is known may be old.",
+        "nothing, or whatever the host has come to",
+        "see kubectl ap explain apnode/NAME",
+        _EVERY,
+    )
     NotReported = Explained(
         "The node's agent has never said what the node has.", "nothing", "see the agent's pod on the node", _EVERY
     )

@@ -86,5 +86,7 @@ def _beyond_knowing(matrix: MatrixView, source: NodeView, target: NodeView) -> I
     for node in (target, source):
         if not node.alive:
             yield say(Reason.NodeSilent, node.name, "the node or its agent does not answer")
+        elif node.unready is not None:
+            yield say(Reason.NodeNotReady, node.name, f"is not ready: {node.unready.message}")
         elif not node.reported:
             yield say(Reason.NotReported, node.name, "its agent has not reported yet")
