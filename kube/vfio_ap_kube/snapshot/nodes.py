@@ -63,7 +63,7 @@ def node_view(
 
 
 def _unready(name: str, status: APNodeStatus) -> Refusal | None:
-    """Return what the agent says in its condition Ready, where that is not True; nothing before it has reported."""
+    """Return what the agent says in its condition Ready where that is not True; None before it has reported."""
     found = next((c for c in status.conditions if c.type == "Ready" and c.status != "True"), None)
     return Refusal(found.reason, name, found.message) if found is not None else None
 
