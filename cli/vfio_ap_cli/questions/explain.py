@@ -131,7 +131,11 @@ def _node(snapshot: Snapshot, _: str, name: str) -> _Draft | None:
             ("devices", answer.row.mdevs),
         ),
         holds=tuple(holds),
-        notes=(*answer.conditions, *(f"{d.uuid} was made by somebody else; it is left alone" for d in foreign)),
+        notes=(
+            *answer.conditions,
+            *(f"{d.uuid} was made by somebody else; it is left alone" for d in foreign),
+            *(f"the kernel said in a move: {line}" for log in answer.status.kernel_log for line in log.lines),
+        ),
         about=(("APNode", "", name), ("Node", "", name)),
         look=(f"kubectl ap nodes {name}",) if holds or answer.conditions else (),
     )
@@ -235,7 +239,7 @@ def _vm(snapshot: Snapshot, namespace: str, name: str) -> _Draft | None:
         says, held = _of_pod(snapshot, pod)
         notes.append(f"pod {pod.name}: {says}")
         holds += held
-    holds += _moving(vm, vmi)
+    holds += _moving(vm, vmi, moves)
     notes += [f"APMigration {m['metadata']['name']}: {_line(m)}" for m in moves]
     node = str(((vmi or {}).get("status") or {}).get("nodeName") or "")
     return _Draft(
@@ -265,7 +269,7 @@ def _admitted(snapshot: Snapshot, matrix: str, namespace: str) -> Iterator[Refus
         yield Refusal("NotLabelled", matrix, text, "see kubectl ap doctor if it does not come")
 
 
-def _moving(vm: Document | None, vmi: Document | None) -> Iterator[Refusal]:
+def _moving(vm: Document | None, vmi: Document | None, moves: list[Document]) -> Iterator[Refusal]:
     """Yield what of a running VM keeps it from moving, or from having what its template asks for."""
     running = vm_view(vmi) if vmi is not None else None
     if running is not None and not running.migratable:
@@ -275,10 +279,23 @@ def _moving(vm: Document | None, vmi: Document | None) -> Iterator[Refusal]:
     if vm is not None and runs and (refusal := restart_needed(template_view(vm), running)):
         yield refusal
     state: dict[str, Any] = ((vmi or {}).get("status") or {}).get("migrationState") or {}
-    if state.get("failed") and state.get("failureReason"):
-        said = " ".join(str(state["failureReason"]).split())
-        known = recognise(said) or Refusal("MigrationFailed", "", said)
-        yield replace(known, message=f"its last migration failed: {known.message}")
+    if not state.get("failed"):
+        return
+    # The move knows what the target's kernel said; KubeVirt knows an errno at most.
+    told = next((t for t in _told(moves) if t.get("migrationUid") == state.get("migrationUid")), None)
+    said = " ".join(str(state.get("failureReason") or "no reason given").split())
+    known = recognise(said) or Refusal("MigrationFailed", "", said)
+    if told is not None:
+        known = Refusal(str(told["reason"]), "", str(told.get("message")), str(told.get("remedy") or ""))
+    yield replace(known, message=f"its last migration failed: {known.message}")
+
+
+def _told(moves: list[Document]) -> Iterator[dict[str, Any]]:
+    """Yield the status of each move that says what went wrong."""
+    for move in moves:
+        status = move.get("status") or {}
+        if status.get("reason") and status.get("phase") == "Failed":
+            yield status
 
 
 def _moves(snapshot: Snapshot, namespace: str, vm: str) -> list[Document]:

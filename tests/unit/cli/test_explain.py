@@ -169,6 +169,24 @@ def test_a_migration_that_failed_says_why(ap, said, reason):
     assert found["holds"][0]["message"].startswith("its last migration failed: ")
 
 
+def test_a_migration_that_failed_says_what_the_target_s_kernel_said_of_it(ap):
+    failed = vmi("ledger", "payments", "lnx1")
+    errno = "operation failed: load of migration failed: Invalid argument"
+    failed["status"]["migrationState"] = {"failed": True, "failureReason": errno, "migrationUid": "m1"}
+    why = move("Failed", reason="FacilityDiffers", message="queue 05.0004: APSC", migrationUid="m1")
+    _, found = explained(ap, [*replaced(cluster(), failed), why], "vm/ledger")
+    assert reasons(found) == ["FacilityDiffers"]
+    assert found["holds"][0]["message"] == "its last migration failed: queue 05.0004: APSC"
+    why["status"]["migrationUid"] = "m0"
+    assert reasons(explained(ap, [*replaced(cluster(), failed), why], "vm/ledger")[1]) == ["QueueNotCompatible"]
+
+
+def test_a_node_shows_what_its_kernel_said_in_a_move(ap):
+    said = [{"uuid": "u1", "lines": ["vfio_ap_mdev u1: Queue 05.0004 not available"]}]
+    shown = ap(replaced(cluster(), apnode("lnx2", kernelLog=said)), "explain", "apnode/lnx2").stdout
+    assert "the kernel said in a move: vfio_ap_mdev u1: Queue 05.0004 not available" in shown
+
+
 def move(phase="Waiting", **status):
     return {
         "apiVersion": "ap.s390x.io/v1alpha1",
