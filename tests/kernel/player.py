@@ -1,4 +1,9 @@
-"""Runs in the guest: the steps of a scenario, one after the other, and prints what came of them as JSON."""
+"""Runs in the guest: reads the steps of a scenario, does one after the other, writes what came of them.
+
+Kinds of steps: ``sh`` is a shell command, ``agent`` the agent's arguments, ``desire`` the document it is to apply,
+``override`` the same where the host shows no mode yet and is to use driver_override, ``persist`` with definitions,
+``kills`` wishes that are carried out by an agent that ends before and after each write.
+"""
 
 import asyncio
 import contextlib
@@ -97,10 +102,9 @@ async def _life(host, wish):
 
 
 KINDS = {"sh": shell, "agent": agent, "desire": desire, "override": override, "persist": persist, "kills": kills}
-KINDS = {"sh": shell, "agent": agent, "desire": desire, "override": override, "persist": persist, "kills": kills}
 results = {}
 for name, kind, what in json.loads(Path(sys.argv[1]).read_text()):
     began = time.monotonic()
     results[name] = KINDS[kind](what)
     results[name]["seconds"] = round(time.monotonic() - began, 1)
-sys.stdout.write(json.dumps(results))
+Path(sys.argv[2]).write_text(json.dumps(results))

@@ -1,22 +1,16 @@
-"""The rig that boots real s390x kernels, as far as the comparison needs it."""
+"""The rig that boots real s390x kernels. What is played in them is for the tests to say."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from .operations import Sequence
-
-HERE = Path(__file__).parent
-PROGRAMS = ("player.py", "real.py")
+REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 600.0
 """Seconds for a boot, which takes 15 on an idle machine."""
 
@@ -24,20 +18,10 @@ PATIENCE = 600.0
 def folder() -> Path:
     """Return the folder with the rig's run.sh, or skip."""
     named = os.environ.get("AP_REAL_KERNEL")
-    found = Path(named) if named else HERE.parents[2].parent / "shared" / "real-kernel"
+    found = Path(named) if named else REPOSITORY.parent / "shared" / "real-kernel"
     if not (found / "run.sh").exists():
         pytest.skip(f"no real s390x kernel: AP_REAL_KERNEL is not set and {found} is not there")
     return found
-
-
-@dataclass(frozen=True)
-class Run:
-    """One sequence, played."""
-
-    views: list[Any]
-    """What ``player.play`` returned."""
-    seconds: list[float]
-    """What each operation took in the guest, with the look after it."""
 
 
 def load() -> str:
@@ -50,17 +34,19 @@ class Rig:
     """One booted kernel."""
 
     def __init__(self, kernel: str, state: Path) -> None:
+        self.kernel = kernel
+        self.share = state / "share"
+        """What is here is in the guest's /share."""
         self._script = folder() / "run.sh"
-        self._share = state / "share"
         self._console = state / "console.log"
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self._environment = os.environ | {"RIG_KERNEL": kernel, "RIG_STATE": str(state), "RIG_PORT": str(port)}
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ap-real-kernel"
         cache.mkdir(parents=True, exist_ok=True)
-        self._share.mkdir(parents=True)
+        self.share.mkdir(parents=True)
         # The guest changes its own hardware: the rig reads ap.conf through this link.
-        (self._share / "ap.conf").touch()
+        (self.share / "ap.conf").touch()
         (state / "ap.conf").symlink_to("share/ap.conf")
 
     def up(self) -> None:
@@ -77,21 +63,19 @@ class Rig:
             if "error while loading shared libraries" in reason:
                 pytest.skip(f"the emulator does not start: {reason}")
             raise AssertionError(f"{reason}; {load()}")
-        # Nothing that is compared needs udev, and its work on every uevent takes most of the emulated CPU.
-        self._run("exec", "udevadm control --exit")
-        for name in PROGRAMS:
-            (self._share / name).write_text((HERE / name).read_text())
 
     def down(self) -> None:
         """Stop it."""
         self._run("down")
 
-    def play(self, conf: list[str], sequences: list[Sequence]) -> list[Run]:
-        """Play sequences one after the other, each from the same beginning."""
-        (self._share / "in.json").write_text(json.dumps({"conf": conf, "sequences": sequences}))
-        done = self._run("exec", "python3 /share/player.py /share/in.json /share/out.json")
-        assert done.returncode == 0, f"{load()}\n{done.stderr[-3000:]}"
-        return [Run(**run) for run in json.loads((self._share / "out.json").read_text())]
+    def give(self, program: Path) -> None:
+        """Copy a file to the guest's /share."""
+        (self.share / program.name).write_bytes(program.read_bytes())
+
+    def run(self, command: str) -> None:
+        """Run a command in the guest's shell; it must succeed."""
+        done = self._run("exec", command)
+        assert done.returncode == 0, f"{load()}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(self._script), *arguments]
