@@ -14,6 +14,7 @@ from vfio_ap_kube.credentials import from_kubeconfig
 from vfio_ap_kube.watch import follow
 from vfio_ap_sim.cluster.nodes import SimNode
 from vfio_ap_sim.controlplane import ControlPlane
+from vfio_ap_sim.controlplane.ports import free_ports
 from vfio_ap_sim.kernel import Machine
 
 SYSTEM = "vfio-ap-system"
@@ -23,6 +24,9 @@ OPERATOR = "app.kubernetes.io/component=operator"
 SERVICES = Resource("v1", "services")
 MATRICES = Resource("ap.s390x.io/v1alpha1", "apmatrices")
 APNODES = Resource("ap.s390x.io/v1alpha1", "apnodes")
+
+_PORTS = ("operator.healthPort", "agent.healthPort", "admission.webhookPort")
+"""Values of the chart that are ports."""
 
 
 class TookTooLongError(AssertionError):
@@ -39,6 +43,7 @@ class SimCluster:
         self.nodes: dict[str, SimNode] = {}
         self.client: Client
         self._stack = AsyncExitStack()
+        self._ports: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         """Start the control plane, without nodes and without the product."""
@@ -60,7 +65,9 @@ class SimCluster:
 
         Without the webhook for migrations unless a value says so: nobody plays kube-proxy, see ``serve_webhook``.
         """
-        values = {"admission.earlyRefusal": "false"} | values
+        # Pods are processes of this machine, where a server of others may listen on a usual port of all addresses.
+        self._ports = self._ports or dict(zip(_PORTS, map(str, free_ports(len(_PORTS))), strict=True))
+        values = {"admission.earlyRefusal": "false"} | self._ports | values
         command = ["upgrade", "--install", "vfio-ap", str(self._chart), "--namespace", SYSTEM]
         command += ["--create-namespace", "--kubeconfig", str(self.plane.kubeconfig)]
         command += [f"--set={name}={value}" for name, value in values.items()]

@@ -3,8 +3,10 @@
 import pytest
 
 from vfio_ap.idset import IdSet
-from vfio_ap_kube.client import NAMESPACES, NODES
+from vfio_ap_kube.client import NAMESPACES, NODES, PODS
+from vfio_ap_sim.cluster import SYSTEM
 from vfio_ap_sim.cluster.simcluster import APNODES, MATRICES, condition
+from vfio_ap_sim.controlplane.ports import FIRST, LAST
 from vfio_ap_sim.kernel import finished
 
 from .conftest import lpar
@@ -27,6 +29,13 @@ async def test_a_matrix_becomes_the_same_device_on_each_chosen_node(cluster):
     namespace = await cluster.client.get(NAMESPACES, "bank")
     assert namespace["metadata"]["labels"]["use.ap.s390x.io/same"] == uuid
     await delete(cluster, "same")
+
+
+async def test_no_pod_listens_on_a_port_that_a_server_of_others_may_have(cluster):
+    pods = (await cluster.client.listing(PODS.within(SYSTEM)))["items"]
+    found = {p["containerPort"] for pod in pods for c in pod["spec"]["containers"] for p in c["ports"]}
+    assert len(found) >= 2, "operator and agents"
+    assert all(FIRST <= port <= LAST for port in found), found
 
 
 async def test_deleting_leaves_nothing_behind(cluster):
