@@ -17,6 +17,8 @@ from .tools import Tool
 
 MODULES = Path(__file__).parent / "go"
 """Folders with a go.mod and go.sum each."""
+ROOM = "8 GB"
+"""What Go's caches of modules and objects take in the home folder, and the programs in ours."""
 
 
 def build_command(go: Path, tool: Tool, output: Path) -> list[str]:
@@ -48,21 +50,25 @@ class GoBuilder:
     def build(self, tool: Tool, folder: Path) -> Path:
         """Build ``tool`` in ``folder`` and return the program. Raises BuildFailedError and NoGoError."""
         if not self._announced:
-            self._progress.say("building from Go modules, once; on two cores that takes about a minute a program")
+            self._progress.say(
+                f"building from Go modules, once; takes {ROOM} of disk and, on two idle cores, a minute a program"
+            )
             self._announced = True
         module = folder / "module"
         shutil.copytree(MODULES / tool.build.module, module)
         go = self._finder.find(module)
         program = folder / tool.name
+        # Else what a killed build had in /tmp would stay there, and a small /tmp would not do.
+        environ = {**self._environ, "GOTMPDIR": str(folder)}
         with self._progress.step(f"building {tool.name} {tool.version} from Go modules"):
             done = subprocess.run(
-                build_command(go, tool, program), cwd=module, env=self._environ, capture_output=True, text=True
+                build_command(go, tool, program), cwd=module, env=environ, capture_output=True, text=True
             )
         if done.returncode or not program.is_file():
             said = done.stderr.strip().splitlines() or ["it said nothing"]
             raise BuildFailedError(
                 tool.name,
                 f"go build ended with {done.returncode}: {' / '.join(said[-5:])}",
-                "see that Go modules can be downloaded (go env GOPROXY) and that 6 GB of disk are free",
+                f"see that Go modules can be downloaded (go env GOPROXY) and that {ROOM} of disk are free",
             )
         return program

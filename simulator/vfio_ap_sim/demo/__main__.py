@@ -30,6 +30,7 @@ def main() -> int:
     try:
         # Before anything is started, and where Ctrl-C ends a download or a build at once.
         default_binaries().get_all(TOOLS + OPTIONAL)
+        stage.begin()
         asyncio.run(_run(stage, stay=options.keep))
     except _FAILURES as error:
         stage.fail(str(error))

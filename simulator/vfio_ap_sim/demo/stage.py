@@ -21,6 +21,10 @@ class Stage:
         self._start = time.monotonic()
         self._width = max(_NARROWEST, shutil.get_terminal_size((120, 24)).columns) - _MARGIN
 
+    def begin(self) -> None:
+        """Count the time from now."""
+        self._start = time.monotonic()
+
     def say(self, text: str, *, hanging: int = 0) -> None:
         """Print a line with the time since the beginning; the rest of a long one is indented by ``hanging``."""
         lines = textwrap.wrap(

@@ -114,6 +114,14 @@ def test_the_build_comes_last(binaries, cache, tool, server):
     assert files_in(cache) == [found.path]
 
 
+def test_what_a_build_needs_in_between_is_beside_it_and_goes_with_it(binaries, cache, tool, server):
+    server.files.clear()
+    found = binaries(build='(echo "#!/bin/sh"; echo $GOTMPDIR) > "$out"').get(tool)
+    between = Path(found.path.read_text().split()[-1])
+    assert cache.root in between.parents
+    assert not between.exists()
+
+
 def test_another_version_is_another_file(cache, tool):
     later = type(tool)(tool.name, "v2", tool.release, tool.build)
     program(cache.path(tool))
