@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -15,6 +16,8 @@ class Knobs:
     """How long virt-launcher waits for its sidecars (--qemu-timeout)."""
     copy_time: float = 0.3
     """How long a guest's memory takes to its new node."""
+    wire: Callable[[bytes], bytes] = bytes
+    """Makes of a device's stream what reaches the other node. Called in the stop window, on the source's side."""
     memlock: int = 8 << 20
     """What a container's processes may lock unless virt-handler raises it (systemd's default)."""
     raise_memlock_on_target: bool = True

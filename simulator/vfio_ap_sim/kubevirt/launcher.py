@@ -190,7 +190,8 @@ class VirtLauncher:
 
     def _move_device(self, found: domains.Domain, target: VirtLauncher) -> None:
         """Have the modelled kernels move the device, and with it the guest. Raises LibvirtError."""
-        outcome = migrate(self._node.control, target._node.control, found.mdevs[0].uuid)
+        here, there = self._node.control, target._node.control
+        outcome = migrate(here, there, found.mdevs[0].uuid, wire=self._knobs.wire)
         if outcome.errno is not None:
             raise qemu_died(found.name, f"load of migration failed: {os.strerror(outcome.errno)}")
 

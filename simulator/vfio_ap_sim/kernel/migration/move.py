@@ -132,8 +132,17 @@ def finish(control: Control, task: Task[T]) -> T:
     return task.result()
 
 
-def migrate(source: Control, target: Control, uuid: str, *, target_uuid: str | None = None) -> Outcome:
+def migrate(
+    source: Control,
+    target: Control,
+    uuid: str,
+    *,
+    target_uuid: str | None = None,
+    wire: Callable[[bytes], bytes] = bytes,
+) -> Outcome:
     """Move the guest that has mdev ``uuid`` open on the source to the target's mdev of the same (or another) UUID.
+
+    ``wire`` is called in the stop window with what was read on the source, and returns what reaches the target.
 
     On success the guest has left the source, whose mdev keeps its assignment (L-12), and runs on the target; on
     failure it runs on on the source. Raises ControlError when nothing would even begin: no guest, a kernel that
@@ -160,10 +169,11 @@ def migrate(source: Control, target: Control, uuid: str, *, target_uuid: str | N
         assert saving is not None
         step = "read"
         stream = session.read_all(saving)
+        arriving = wire(stream)
         step = "open"
         finish(target, target.start_guest(guest.name, there.uuid, obeys=guest.obeys))
         step = "write"
-        _resume(target, there.uuid, guest.name, stream)
+        _resume(target, there.uuid, guest.name, arriving)
     except SysfsError as error:
         if saving is not None:
             session.close(saving)
