@@ -5,9 +5,12 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from vfio_ap_kube.client import PODS
+from vfio_ap.host.ops import Write
+from vfio_ap_agent import paths
+from vfio_ap_kube.client import EVENTS, PODS
 from vfio_ap_kube.watch import follow
 from vfio_ap_sim.cluster.simcluster import SYSTEM
+from vfio_ap_sim.kernel.migration.move import finish
 from vfio_ap_sim.kubevirt.api import VMIMS
 
 from .people import BANK, People
@@ -48,11 +51,53 @@ class Meddlers(People):
                     return change.object
         raise AssertionError("a followed collection does not end")
 
+    def write(self, node, uuid, attribute, text):
+        """Write an attribute of a device as somebody at the node's shell does; returns when it is done."""
+        control = self.cluster.nodes[node].control
+        path = f"{paths.mdev(uuid)}/{attribute}"
+        finish(control, control.kernel.submit(Write(path, str(text).encode()), comm="sh", pid=99))
+
+    async def warned(self, name, reason, *kinds):
+        """Return the message of the warnings with this reason, the same on an object of each kind named so."""
+        said = {}
+        changes = follow(self.cluster.client, EVENTS.within(BANK))
+        async with asyncio.timeout(40), contextlib.aclosing(changes):
+            async for change in changes:
+                event = {} if change.synced or change.deleted else change.object
+                about = event.get("involvedObject", {})
+                if event.get("reason") == reason and name in about["name"] and about["kind"] in kinds:
+                    assert event["type"] == "Warning"
+                    said[about["kind"]] = event["message"]
+                if said.keys() == set(kinds):
+                    return said
+        raise AssertionError("a followed collection does not end")
+
+    async def repeated(self, name, text, times):
+        """Return once an Event on an object named so, with the text in its message, has counted up to this."""
+        changes = follow(self.cluster.client, EVENTS.within(BANK))
+        async with asyncio.timeout(60), contextlib.aclosing(changes):
+            async for change in changes:
+                event = {} if change.synced or change.deleted else change.object
+                if text not in event.get("message", "") or name not in event["involvedObject"]["name"]:
+                    continue
+                if event.get("count", 1) >= times:
+                    return
+        raise AssertionError("a followed collection does not end")
+
     async def kill_operator(self):
         """SIGKILL the operator's processes; kubelet starts them again."""
         component = "app.kubernetes.io/component=operator"
         for pod in (await self.cluster.client.listing(PODS.within(SYSTEM), labelSelector=component))["items"]:
             self.cluster.nodes[pod["spec"]["nodeName"]].kubelet.kill(SYSTEM, pod["metadata"]["name"])
+
+    async def kill_agent(self, node):
+        """SIGKILL a node's agent; kubelet starts it again."""
+        component = {
+            "labelSelector": "app.kubernetes.io/component=agent",
+            "fieldSelector": f"spec.nodeName={node}",
+        }
+        (pod,) = (await self.cluster.client.listing(PODS.within(SYSTEM), **component))["items"]
+        self.cluster.nodes[node].kubelet.kill(SYSTEM, pod["metadata"]["name"])
 
     @contextlib.contextmanager
     def knobs(self, **changes) -> Iterator[None]:

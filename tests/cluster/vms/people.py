@@ -106,6 +106,17 @@ class People:
 
         await self.cluster.until(APNODES, node, holds, f"a guest with adapters {adapters}")
 
+    async def holds(self, node, uuid, adapters, domains):
+        """Return once the node's agent has read back that a device, and its guest, have these."""
+        wanted = {"adapters": adapters, "domains": domains, "guestAdapters": adapters, "guestDomains": domains}
+
+        def done(document):
+            return any(
+                m["uuid"] == uuid and wanted.items() <= m.items() for m in document["status"].get("mdevs", ())
+            )
+
+        await self.cluster.until(APNODES, node, done, f"with adapters {adapters} x domains {domains}")
+
     async def cleared(self, node, uuid):
         """Return once the node's agent has read back that the device may not move."""
 
