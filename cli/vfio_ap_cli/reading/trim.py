@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from vfio_ap_cli.reading.documents import OURS, Document
+from vfio_ap_cli.reading.documents import OURS, Document, heard
 from vfio_ap_kube.preconditions.kubevirt import DEFINITION, LOCK
 from vfio_ap_kube.preconditions.policies import WEBHOOK
 from vfio_ap_kube.snapshot.names import MATRIX, USE_LABEL
@@ -97,6 +97,13 @@ def _metadata(document: Document) -> Document:
     }
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if _LABELS.fullmatch(key)}
     return {**_picked(metadata, _METADATA), "labels": labels, "annotations": annotations}
+
+
+def _lease(document: Document) -> Document:
+    """Return a Lease with the time at which the API server saw it written, whatever its holder's clock says."""
+    written = heard(document)
+    spec = document.get("spec") or {}
+    return {"spec": spec | ({"renewTime": written.isoformat()} if written is not None else {})}
 
 
 def _whole(document: Document) -> Document:
@@ -215,7 +222,7 @@ _KINDS: dict[str, Callable[[Document], Document | None]] = {
     "Node": _node,
     "Namespace": lambda _: {},
     "Pod": _pod,
-    "Lease": _whole,
+    "Lease": _lease,
     "Event": _whole,
     "Deployment": _workload,
     "DaemonSet": _workload,

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
 import yaml
 
-from .world import AES, OTHER, adapter, apnode, cluster, device, lease, node, replaced, without
+from vfio_ap_cli.reading.trim import trimmed
+
+from .world import AES, FRESH, OTHER, adapter, apnode, cluster, device, lease, node, replaced, without
 
 
 def lines(text):
@@ -23,6 +26,19 @@ def test_a_silent_agent_makes_its_nodes_word_history(ap):
     old = lease("lnx2", renewed="2026-11-21T11:50:00Z")
     done = ap(replaced(cluster(), old), "nodes", columns=150)
     assert "silent 10m  unknown (AgentSilent; was Ready)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("by_its_clock", "written", "word"),
+    [("2026-11-21T06:00:00Z", FRESH, "alive"), ("2026-11-21T18:00:00Z", "2026-11-21T11:50:00Z", "silent 10m")],
+    ids=["slow", "fast and dead"],
+)
+def test_an_agents_clock_says_nothing_of_whether_it_lives(ap, by_its_clock, written, word):
+    told = lease("lnx2", renewed=by_its_clock)
+    told["metadata"]["managedFields"] = [{"manager": "vfio-ap-agent", "time": written}]
+    for documents in (replaced(cluster(), told), replaced(cluster(), trimmed(told))):
+        found = {row["name"]: row["agent"] for row in json.loads(ap(documents, "nodes", "-o", "json").stdout)}
+        assert found == {"lnx1": "alive", "lnx2": word, "lnx3": "alive"}
 
 
 def test_an_agent_without_a_lease_is_silent(ap):
