@@ -6,6 +6,8 @@ import json
 import pytest
 import pytest_asyncio
 
+from vfio_ap_kube.client import EVENTS
+from vfio_ap_operator.reconcile import POLICIES
 from vfio_ap_sim.cluster import SYSTEM
 from vfio_ap_sim.kubevirt.api import VMIMS, VMIS
 
@@ -53,6 +55,29 @@ async def test_a_drain_moves_the_vm_by_kubevirts_own_migration(people, upgrade):
     await people.released(source)
     assert list(people.users(uuid).values()) == ["bank_teller"]
     assert people.users(uuid).keys() < EQUAL
+
+
+async def test_a_drain_that_kubevirt_tries_again_and_again_is_told_once(people):
+    """Each try is refused when it is asked for; virt-controller says so, and so it must be the same words."""
+    policy = {"apiVersion": POLICIES.api_version, "kind": "APMigrationPolicy", "metadata": {"name": "theirs"}}
+    await people.cluster.apply(policy | {"spec": {"evacuation": "KubeVirt"}})
+    try:
+        await people.matrix("refused-again")
+        await in_force(people, "refused-again", "LiveMigrate")
+        source = await people.boot("patient", "refused-again")
+        for node in EQUAL - {source}:
+            await people.cluster.plane.kubectl("cordon", node)
+        drain = asyncio.create_task(people.drain(source, limit=30))
+        try:
+            await people.repeated("patient", "no node can take it", times=3)
+        finally:
+            drain.cancel()
+            await asyncio.gather(drain, return_exceptions=True)
+        events = (await people.cluster.client.listing(EVENTS.within(BANK)))["items"]
+        told = [e["message"] for e in events if "no node can take it" in e["message"]]
+        assert len(told) == len(set(told)) == 1
+    finally:
+        await people.cluster.plane.kubectl("delete", "apmigrationpolicy", "theirs")
 
 
 async def test_a_chart_that_is_changed_under_a_running_vm_strands_it_not(people, upgrade):

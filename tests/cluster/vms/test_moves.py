@@ -11,7 +11,7 @@ from vfio_ap_sim.cluster.simcluster import APNODES, MATRICES
 from vfio_ap_sim.controlplane import CommandFailedError
 
 from .pause import NODES
-from .people import BANK
+from .people import BANK, vm
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="package")]
 EQUAL = {"v1", "v2", "v3"}
@@ -95,6 +95,32 @@ async def test_a_move_that_can_succeed_nowhere_is_refused_with_its_reason(people
     assert status["remedy"]
     assert people.users(uuid) == {source: "bank_stubborn"}
     await people.cluster.plane.kubectl("delete", "apmigration", "hopeless", "-n", BANK)
+
+
+async def test_a_vm_without_a_matrix_moves_as_ever_and_a_request_for_it_is_refused(people):
+    plain = vm("plain", "none")
+    plain["spec"]["template"]["metadata"] = {}
+    await people.cluster.apply(plain)
+    await people.running("plain")
+    await people.cluster.apply(request("mistaken", "plain"))
+    assert (await outcome(people, "mistaken", "Refused"))["reason"] == "NoMatrix"
+    assert await people.migrate("plain") == "Succeeded"
+    moves = (await people.cluster.client.listing(MOVES.within(BANK)))["items"]
+    assert [move["metadata"]["name"] for move in moves if move["spec"]["vm"] == "plain"] == ["mistaken"]
+    await people.cluster.plane.kubectl("delete", "apmigration", "mistaken", "-n", BANK)
+
+
+async def test_of_a_vms_moves_that_have_ended_the_last_ten_are_kept(people):
+    await people.matrix("remembered")
+    await people.boot("forgetful", "remembered")
+    names = [f"look-{number:02}" for number in range(12)]
+    for name in names:
+        await people.cluster.apply(request(name, "forgetful", dryRun=True))
+    for name in names[:2]:
+        await people.cluster.gone(MOVES.within(BANK), name)
+    moves = (await people.cluster.client.listing(MOVES.within(BANK)))["items"]
+    assert sorted(m["metadata"]["name"] for m in moves if m["spec"]["vm"] == "forgetful") == names[2:]
+    await people.cluster.plane.kubectl("delete", "apmigration", *names[2:], "-n", BANK)
 
 
 async def test_two_vms_leave_a_drained_node_for_one_target_side_by_side(people):

@@ -5,13 +5,16 @@ import json
 import pytest
 
 from vfio_ap_kube.client import NAMESPACES
-from vfio_ap_sim.cluster.simcluster import MATRICES, matrix
+from vfio_ap_sim.cluster.simcluster import APNODES, MATRICES, matrix
 from vfio_ap_sim.kubevirt.api import VMIS
 
+from .pause import HOLD
 from .people import BANK
+from .test_moves import outcome, seen
 
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="package")]
 EQUAL = {"v1", "v2", "v3"}
+WAITS = "an edit waits until the move in flight is over"
 
 
 async def test_a_matrix_deleted_under_its_vm_stays_until_the_vm_is_gone(people):
@@ -39,6 +42,31 @@ async def test_a_matrix_edited_under_its_vm_leaves_the_vm_its_device(people):
     assert await people.migrate("steady") == "Succeeded"
     await people.released(source)
     assert list(people.users(uuid).values()) == ["bank_steady"]
+
+
+async def test_a_matrix_edited_while_its_vm_moves_waits_says_so_and_comes_after_the_move(people, pause):
+    uuid = await people.matrix("revised")
+    source = await people.boot("mover", "revised")
+    await pause.at(HOLD)
+    await people.ask("mover")
+    target = (await people.target(lambda p: p["spec"].get("nodeName")))["spec"]["nodeName"]
+    for node in (source, target):
+        await people.cluster.until(APNODES, node, lambda d: d["spec"]["mdevs"][0].get("frozen"), "frozen")
+    await people.cluster.apply(matrix("revised", adapters=[5], domains=[4, 5], allowedNamespaces=[BANK]))
+
+    def waits(document):
+        said = {n["name"]: (n.get("reason"), n.get("message")) for n in document["status"].get("nodes", ())}
+        return said.get(source) == ("EditWaits", WAITS)
+
+    await people.cluster.until(MATRICES, "revised", waits, "told to wait")
+    for node in (source, target):
+        (wish,) = (await people.cluster.client.get(APNODES, node))["spec"]["mdevs"]
+        assert (wish["domains"], wish["frozen"]) == ("4", True)
+    await pause.at("")
+    assert (await people.over("mover"))["status"]["phase"] == "Succeeded"
+    assert (await outcome(people, await seen(people, "mover"), "Succeeded", "Alarm"))["phase"] == "Succeeded"
+    await people.holds(target, uuid, "5", "4-5")
+    await people.cluster.ready("revised")
 
 
 async def test_a_permission_withdrawn_under_a_running_vm_lets_it_move_and_ends_with_it(people):
