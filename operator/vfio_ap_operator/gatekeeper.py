@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 
 from vfio_ap.errors import Refusal
-from vfio_ap.fleet.gate import HOSTNAME, Cancel, GatePlan, Lift, Release
-from vfio_ap.fleet.launchers import PodView
+from vfio_ap.fleet.gate import Cancel, GatePlan, Lift, Release
+from vfio_ap.fleet.launchers import HOSTNAME, PodView
 from vfio_ap_kube.client import PODS, ApiError, Client, Document
 from vfio_ap_kube.events import EventPoster, about
 from vfio_ap_kube.snapshot.names import HOLD

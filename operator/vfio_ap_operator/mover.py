@@ -14,7 +14,8 @@ from typing import Literal
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet import moves
 from vfio_ap.fleet.evacuation import Evacuation, Traffic, VmView, plan_evacuation
-from vfio_ap.fleet.gate import HOSTNAME, Cancel, GatePlan, Situation
+from vfio_ap.fleet.gate import Cancel, GatePlan, Situation
+from vfio_ap.fleet.launchers import HOSTNAME
 from vfio_ap.fleet.moves import MigrationView, MoveStatus, MoveView, Surroundings
 from vfio_ap.fleet.shape import shapes
 from vfio_ap_kube.client import ApiError, Client

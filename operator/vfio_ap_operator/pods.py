@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vfio_ap.fleet.gate import HOSTNAME
+from vfio_ap.fleet.launchers import HOSTNAME
 from vfio_ap_kube.snapshot.names import GATE
 
 

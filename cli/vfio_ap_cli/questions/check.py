@@ -7,13 +7,13 @@ the VM itself keeps it from moving at all.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.candidates import candidates
-from vfio_ap.fleet.gate import HOSTNAME
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView, policy_of
+from vfio_ap.fleet.shape import shape_for
 from vfio_ap.fleet.verdict import GuestFacts, Mode, MovePolicy, verdict
 from vfio_ap.fleet.views import MatrixView, NodeView
 from vfio_ap_cli.questions.overlay import pod_to_be
@@ -177,7 +177,9 @@ def _move(
     facts: GuestFacts,
 ) -> NodeAnswer:
     held = target.mdevs.get(matrix.uuid)
-    prepared = held is not None and held.state == "Ready"
+    # What was made for another purpose is made anew for a move, so it is not what the answer rests on.
+    shall = shape_for(matrix, source, target) or matrix.on(target)
+    prepared = held is not None and held.state == "Ready" and held.configuration == shall
     if source is None:
         refusal = Refusal("SourceUnknown", pod.node, "the VM runs there, and nothing is known of the node")
         return NodeAnswer(target.name, "cannot", refusals=(refusal,))
@@ -190,7 +192,7 @@ def _move(
         and (other.uuid in target.mdevs or any(item.matrix == other.name for item in target.desired))
     ]
     found = verdict(matrix, source, target, rules, facts, others=others, prepared=prepared)
-    placing = _unpinned(pod).constraints.refusal(target.name, target.labels, target.taints)
+    placing = pod.next_target().constraints.refusal(target.name, target.labels, target.taints)
     refusals = found.refusals
     if placing:
         refusals = (
@@ -201,14 +203,6 @@ def _move(
     # The operator moves VMs live; the other modes it only judges (docs/decisions.md)
     word = "can move here" if Mode.LIVE in modes else "by hand" if modes else "cannot"
     return NodeAnswer(target.name, word, modes, refusals, found.warnings, prepared)
-
-
-def _unpinned(pod: PodView) -> PodView:
-    """Return the pod as its next target will be, without the pin of the move that brought it here."""
-    if not pod.target:
-        return pod
-    selector = {key: value for key, value in pod.constraints.selector.items() if key != HOSTNAME}
-    return replace(pod, constraints=replace(pod.constraints, selector=selector))
 
 
 def _obstacles(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.candidates import Answer, candidates, nowhere
-from vfio_ap.fleet.gate import HOSTNAME, Situation, WaitKey
+from vfio_ap.fleet.gate import Situation, WaitKey
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.placement import standing
 from vfio_ap.fleet.policy import Budgets, PolicyView
@@ -134,7 +134,7 @@ def plan_evacuation(
     late = frozenset(k for k, waited in situation.waited.items() if k[0] == source.uid and waited >= limit)
     nodes = situation.nodes if not node else {n: v for n, v in situation.nodes.items() if n in (node, vm.node)}
     tired = {name for _, name in late}
-    answers = tuple(candidates(matrix, _unpinned(source), {vm.node}, nodes, policy, tired, vm.guest))
+    answers = tuple(candidates(matrix, source.next_target(), {vm.node}, nodes, policy, tired, vm.guest))
     fit = [answer.node for answer in answers if answer.refusal is None]
     if not fit:
         if node and node not in nodes:
@@ -162,10 +162,3 @@ def plan_evacuation(
         timed=late | {key},
         patience=left if left > 0 else None,
     )
-
-
-def _unpinned(pod: PodView) -> PodView:
-    """Return the pod as the next target will be, without the pin of the move that brought it here."""
-    selector = {key: value for key, value in pod.constraints.selector.items() if key != HOSTNAME or not pod.target}
-    constraints = replace(pod.constraints, selector=selector)
-    return replace(pod, migration=pod.migration or "next", constraints=constraints)

@@ -21,7 +21,6 @@ from vfio_ap.fleet.verdict import GuestFacts
 from vfio_ap.fleet.views import MatrixView, NodeView
 from vfio_ap.matrix import Matrix
 
-HOSTNAME = "kubernetes.io/hostname"
 GIVEN_UP = "WaitedTooLong"
 """Reason of a move that the operator cancelled."""
 _ROOM = 15.0

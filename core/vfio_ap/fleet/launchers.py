@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vfio_ap.fleet.scheduling import Constraints
+
+HOSTNAME = "kubernetes.io/hostname"
+"""Label by which a migration's target is pinned to its node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +48,9 @@ class PodView:
     def vm_name(self) -> str:
         """Return namespace and name of its VM."""
         return f"{self.namespace}/{self.vm or self.name}"
+
+    def next_target(self) -> PodView:
+        """Return the pod as the VM's next target will be, without the pin of the move that brought it here."""
+        selector = {k: value for k, value in self.constraints.selector.items() if k != HOSTNAME or not self.target}
+        constraints = replace(self.constraints, selector=selector)
+        return replace(self, migration=self.migration or "next", constraints=constraints)

@@ -4,7 +4,22 @@ import json
 
 import pytest
 
-from .world import adapter, apnode, cluster, kubevirt, lease, matrix, node, pod, replaced, vm, vmi, without
+from .world import (
+    UUID,
+    adapter,
+    apnode,
+    cluster,
+    device,
+    kubevirt,
+    lease,
+    matrix,
+    node,
+    pod,
+    replaced,
+    vm,
+    vmi,
+    without,
+)
 
 
 def rows(ap, documents, *words):
@@ -70,6 +85,17 @@ def test_the_pin_of_the_last_move_does_not_count(ap):
         labels={"kubevirt.io/migrationJobUID": "m1"},
     )
     assert rows(ap, replaced(cluster(), arrived))[1]["lnx2"]["answer"] == "can move here"
+
+
+def test_a_device_that_was_made_for_more_than_the_guest_has_is_made_anew_for_the_move(ap):
+    """Under the first version of the kernel's code guest and device must be alike; the operator sees to it."""
+    v1 = {"kernel": {"release": "7.2.0", "liveMigration": "v1", "maxAdapter": 255, "maxDomain": 255}}
+    filtered = device("payments", UUID, "5-6", "4", guestAdapters="5", state="Incomplete", inUse=True)
+    source = apnode("lnx1", mdevs=[filtered], **v1)
+    target = apnode("lnx2", mdevs=[device("payments", UUID, "5-6", "4")], machine="B2002", **v1)
+    wide = matrix("payments", [5, 6], [4])
+    code, nodes, _ = rows(ap, replaced(cluster(), source, target, wide))
+    assert (code, nodes["lnx2"]["answer"], reasons(nodes["lnx2"])) == (0, "can move here", [])
 
 
 def test_a_silent_agent_is_unknown_and_so_a_no(ap):
