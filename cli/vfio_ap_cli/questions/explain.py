@@ -120,6 +120,11 @@ def _node(snapshot: Snapshot, _: str, name: str) -> _Draft | None:
         if device.state not in ("Ready", "Foreign"):
             text = device.message or f"the device is {device.state}"
             holds.append(Refusal(device.state, f"matrix {device.matrix or device.uuid}", text))
+    for c in answer.status.conditions:
+        # What is not applied is told by the devices, where it is about one of them
+        if c.status == "False" and not (c.type == "Applied" and holds):
+            holds.append(Refusal(c.reason, f"node {name}", c.message or f"{c.type} is False"))
+    unknown = [c for c in answer.status.conditions if c.status == "Unknown"]
     foreign = [d for d in answer.devices if d.state == "Foreign"]
     return _Draft(
         says=answer.row.state,
@@ -132,7 +137,7 @@ def _node(snapshot: Snapshot, _: str, name: str) -> _Draft | None:
         ),
         holds=tuple(holds),
         notes=(
-            *answer.conditions,
+            *(f"{c.type} is Unknown: {c.message or c.reason}" for c in unknown),
             *(f"{d.uuid} was made by somebody else; it is left alone" for d in foreign),
             *(f"the kernel said in a move: {line}" for log in answer.status.kernel_log for line in log.lines),
         ),

@@ -137,6 +137,23 @@ def test_a_device_that_is_not_ready_holds_its_node(ap):
     assert (code, found["holds"][0]["message"]) == (1, "queue 06.0005 is in mdev x")
 
 
+@pytest.mark.parametrize(
+    ("kinds", "reason", "message"),
+    [
+        (("Ready", "DriverLoaded"), "DriverNotLoaded", "vfio_ap is not loaded; modprobe vfio_ap"),
+        (("Applied",), "HostReserved", "05.0004: is wanted and reserved for the host"),
+    ],
+)
+def test_a_condition_that_is_false_holds_its_node(ap, kinds, reason, message):
+    conditions = [
+        {"type": kind, "status": "False", "reason": reason, "message": message, "lastTransitionTime": NOW}
+        for kind in kinds
+    ]
+    code, found = explained(ap, replaced(cluster(), apnode("lnx2", conditions=conditions)), "apnode/lnx2")
+    assert (code, reasons(found), found["holds"][0]["message"]) == (1, [reason], message)
+    assert not [note for note in found["notes"] if reason in note], "said once"
+
+
 def test_a_vm_in_a_namespace_that_is_not_allowed(ap):
     other = matrix("payments", [5], [4], allowedNamespaces=["shop"])
     documents = without(without(replaced(cluster(), other), "Pod"), "VirtualMachineInstance")
