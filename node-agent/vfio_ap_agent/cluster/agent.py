@@ -35,6 +35,8 @@ _LOG = logging.getLogger(__name__)
 _SAMPLE_EVERY = 900.0
 _OURS_BY_STATUS = ("Ready", "Incomplete", "Leaving")
 """States that are only said of devices that were ours."""
+_OF_A_PASS = ("conditions", "observedGeneration")
+"""Fields of a status that are said anew with each."""
 _NO_BUS = "NoApBus"
 
 
@@ -100,7 +102,10 @@ class NodeAgent:
         self._apnode = apnode
         self.known.set()
         if first:
-            mdevs = (apnode.get("status") or {}).get("mdevs") or []
+            status = apnode.get("status") or {}
+            # Until we have read the host, what is known of it is what an agent before us read
+            self._status = self._status or {key: value for key, value in status.items() if key not in _OF_A_PASS}
+            mdevs = status.get("mdevs") or []
             self._known = {m["uuid"]: None for m in mdevs if m.get("state") in _OURS_BY_STATUS and m.get("uuid")}
         if first or old.get("spec") != apnode.get("spec"):
             desired = self.desired

@@ -307,6 +307,24 @@ async def test_a_sysfs_that_talks_nonsense_or_has_gone_stops_everything(node):
     assert node.condition("Ready")["reason"] == "HostUnreachable"
 
 
+async def test_a_new_agent_that_cannot_read_the_host_does_not_take_back_what_was_read_before(node):
+    """Else a matrix whose device a guest uses there could be deleted: nobody would know of it."""
+    node.wish(item(), item(B, "6", "4"))
+    await node.agent.turn()
+    before = json.loads(json.dumps(node.status))
+    node.begin()
+    node.wish(item(), status=before, generation=2)
+    run, node.witness.run = node.witness.run, gone
+    await node.agent.turn()
+    assert node.condition("Ready")["reason"] == "HostUnreachable"
+    for field in ("mdevs", "adapters", "kernel", "machine", "guestQueues"):
+        assert node.status[field] == before[field], field
+    assert node.status["summary"]["state"] == "NotReady (HostUnreachable)"
+    node.witness.run = run
+    await node.agent.turn()
+    assert [mdev["uuid"] for mdev in node.status["mdevs"]] == [A]
+
+
 async def gone(ops, *, deadline):
     raise ConnectionError("the host's end is gone")
 
