@@ -67,11 +67,18 @@ class Mover:
         return frozenset(self._read_back.get(node, ()))
 
     def in_flight(self, matrix: str) -> bool:
-        """Tell whether a move of the matrix's VM has begun and is not yet seen to its end."""
+        """Tell whether a move of the matrix's VM has begun and is not yet seen to its end.
+
+        Its status may not say so yet, if we were killed before it was written; what the kernels have would then be
+        repaired before it was read back.
+        """
+        work = self._fleet.work
         return any(
             move.status.phase == "Moving"
-            for vm in self._fleet.work.vms_of(matrix)
-            for move in self._fleet.work.moves_of(vm.namespace, vm.name)
+            or ((found := work.migration_for(move)) is not None and found.handed_over)
+            for vm in work.vms_of(matrix)
+            for move in work.moves_of(vm.namespace, vm.name)
+            if not move.status.over
         )
 
     # -- decisions, one matrix at a time

@@ -145,6 +145,19 @@ async def test_a_migration_that_somebody_else_asked_for_is_followed(stage):
     assert (move.status.phase, move.status.migration, move.status.source) == ("Waiting", "by-hand", "n1")
 
 
+async def test_a_move_whose_status_is_behind_its_migration_is_in_flight(stage):
+    """As after a kill right after the hold was lifted: thawed now, the device would be repaired unseen."""
+    fleet, _, _, mover = stage
+    fleet.work.observe_vm(vmi())
+    metadata = {"name": "by-hand", "namespace": "bank", "uid": "mig1"}
+    migration = {"metadata": metadata, "spec": {"vmiName": "ledger"}}
+    fleet.work.observe_migration(migration | {"status": {"phase": "Scheduling"}})
+    await turn(stage)
+    assert not mover.in_flight("pay")
+    fleet.work.observe_migration(migration | {"status": {"phase": "Succeeded"}})
+    assert mover.in_flight("pay")
+
+
 async def test_the_second_of_two_requests_for_one_vm_is_refused(stage):
     fleet, api, _, _ = stage
     fleet.work.observe_vm(vmi())
