@@ -9,12 +9,7 @@ help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.ready: requirements.lock $(MEMBERS:%=%/pyproject.toml)
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; found $$(python3 --version)" >&2; exit 1; }
-	@echo "== making the Python environment in $(VENV), a minute at most"
-	@test -x $(PY) || python3 -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
-	@touch $@
+	@tools/setup.sh $(VENV) $(MEMBERS)
 
 setup: $(VENV)/.ready ## Make the Python environment
 
@@ -76,6 +71,6 @@ lock: ## Refresh requirements.lock from the members' requirements
 	$(VENV)/bin/uv export --quiet --all-groups --no-emit-workspace --no-header --no-annotate --format requirements-txt -o requirements.lock
 
 clean: ## Remove what was made here; the cache of binaries stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis uv.lock
+	rm -rf $(VENV) $(VENV).lock .mypy_cache .ruff_cache .pytest_cache .hypothesis uv.lock
 
 .PHONY: help setup demo binaries test test-unit test-kernel test-long bench-model bench-agent bench-operator bench-gate lint format manifests proto crds lock clean
