@@ -32,7 +32,8 @@ def project(tmp_path):
         program(
             tmp_path / "bin" / "python3",
             f'#!/bin/sh\n[ "$1 $2" = "-m venv" ] || exit 0\n'
-            f"echo venv >> {tmp_path}/log\nmkdir -p .venv/bin\ncp {tmp_path}/{kind} .venv/bin/python\nexit {code}\n",
+            f"echo venv >> {tmp_path}/log; mkdir -p .venv/bin\n"
+            f"cp {tmp_path}/{kind} .venv/bin/python; exit {code}\n",
         )
         environ = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
         command = [str(SCRIPT), ".venv", "core"]
