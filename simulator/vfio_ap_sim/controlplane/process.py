@@ -18,6 +18,7 @@ from .errors import NotReadyError, ProcessDiedError
 
 TAIL = 12
 """Lines of a log that an error shows."""
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 POLL = 0.05
 """Seconds between two looks at a process or an endpoint."""
 
@@ -31,7 +32,9 @@ class Server:
         self.name = name
         self.command = list(command)
         self.log = log
-        self._environ = {**os.environ, **(environ or {})}
+        # What it talks to is on this machine: kube-apiserver would look for a webhook's Service behind a proxy.
+        direct = {name: value for name, value in os.environ.items() if name.lower() not in _PROXIES}
+        self._environ = {**direct, **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

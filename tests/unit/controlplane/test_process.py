@@ -66,6 +66,15 @@ async def test_it_runs_until_it_is_stopped(shell):
     await server.stop(10)
 
 
+async def test_a_proxy_of_the_user_is_not_asked_for_what_is_on_this_machine(shell, monkeypatch):
+    for name in ("HTTPS_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://proxy.example.com:3128")
+    server = shell("env; echo up; exec sleep 60")
+    server.start()
+    await up(server)
+    assert "proxy.example.com" not in server.log.read_text()
+
+
 async def test_it_can_be_started_again(shell):
     server = shell("echo up; exec sleep 60")
     server.start()
