@@ -166,7 +166,8 @@ def guard(documents: Documents) -> Refusal | None:
     ):
         return fault
     definition = documents.one("CustomResourceDefinition", kubevirt.DEFINITION)
-    return kubevirt.refusal_of(documents.of("KubeVirt"), definition)
+    namespace = admission.kubevirt_namespace(installed(documents))
+    return kubevirt.refusal_of(documents.of("KubeVirt"), namespace, definition)
 
 
 def installed(documents: Documents) -> admission.Installed:

@@ -24,6 +24,7 @@ from vfio_ap_kube.lease import Leadership
 from vfio_ap_operator.admission.migrations import migration_refusal
 from vfio_ap_operator.admission.server import serving
 from vfio_ap_operator.fleet import Fleet
+from vfio_ap_operator.guard import GuardKeeper
 from vfio_ap_operator.reconcile import MATRICES, Reconciler
 from vfio_ap_operator.settings import Settings
 from vfio_ap_operator.watches import Watches, resync_matrices
@@ -77,7 +78,8 @@ class App:
         self._spawn(leadership.keep(self._lost), "leadership")
         self.phase = "listing"
         silence = self._settings.agent_silence
-        watches = Watches(self._fleet, client, events, self._settings.namespace, silence)
+        guards = GuardKeeper(self._fleet, client, events, self._settings.kubevirt)
+        watches = Watches(self._fleet, client, events, guards, self._settings.namespace, silence)
         self._spawn(watches.run(), "watches")
         await watches.complete()
         await self._first_listing(client)

@@ -24,14 +24,17 @@ _AT_REST, _IN_TROUBLE = 60.0, 1.0
 class GuardKeeper:
     """Writes the Fleet's guard."""
 
-    def __init__(self, fleet: Fleet, client: Client, events: EventPoster) -> None:
+    def __init__(self, fleet: Fleet, client: Client, events: EventPoster, namespace: str) -> None:
+        """Prepare; ``namespace`` is where the chart's policies look for KubeVirt."""
         self._fleet = fleet
         self._client = client
         self._events = events
+        self._namespace = namespace
         self._policies: Refusal | None = None
         self._kubevirt: Refusal | None = None
-        self._kubevirts: list[Document] = []
+        self._kubevirts: list[Document] | None = None
         self._definition: Document | None = None
+        self._defined = False
         self.proven = asyncio.Event()
         """The policies were looked at."""
 
@@ -54,11 +57,15 @@ class GuardKeeper:
 
     async def defined(self, definition: Document | None) -> None:
         """Take in KubeVirt's definition of a VM as it is now, None where there is none."""
-        self._definition = definition
+        self._definition, self._defined = definition, True
         await self._judge()
 
     async def _judge(self) -> None:
-        before, self._kubevirt = self._kubevirt, kubevirt.refusal_of(self._kubevirts, self._definition)
+        """Judge once both were told: an old KubeVirt is not sent to settings that it does not have."""
+        if self._kubevirts is None or not self._defined:
+            return
+        found = kubevirt.refusal_of(self._kubevirts, self._namespace, self._definition)
+        before, self._kubevirt = self._kubevirt, found
         self._tell(self._kubevirt)
         if self._kubevirt is not None and self._kubevirt != before:
             about = {"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", **self._kubevirts[0]}

@@ -23,6 +23,8 @@ class Settings:
     health_host: str
     """Address of the health endpoint; in a pod its own address, so that nothing else listens."""
     health_port: int
+    kubevirt: str = "kubevirt"
+    """Namespace in which the chart's policies look for KubeVirt and its controller."""
     webhook: WebhookSettings | None = None
     """Of the admission webhook; None where policies stand for it."""
     agent_silence: float = 45.0
@@ -32,14 +34,16 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Return the settings of POD_NAMESPACE, POD_NAME, POD_IP and HEALTH_PORT, else those of a workstation.
+        """Return the settings of POD_NAMESPACE, POD_NAME, POD_IP, HEALTH_PORT and KUBEVIRT_NAMESPACE.
 
-        Those of the webhook come from variables of its own. Raises ValueError.
+        Those that are not set are a workstation's. Those of the webhook come from variables of its own. Raises
+        ValueError.
         """
         return cls(
             namespace=os.environ.get("POD_NAMESPACE", "vfio-ap-system"),
             identity=os.environ.get("POD_NAME", socket.gethostname()),
             health_host=os.environ.get("POD_IP", "127.0.0.1"),
             health_port=int(os.environ.get("HEALTH_PORT", "8080")),
+            kubevirt=os.environ.get("KUBEVIRT_NAMESPACE", "kubevirt"),
             webhook=WebhookSettings.from_environment(),
         )

@@ -41,11 +41,19 @@ VMIS = Resource("kubevirt.io/v1", "virtualmachineinstances")
 class Watches:
     """Feeds a Fleet."""
 
-    def __init__(self, fleet: Fleet, client: Client, events: EventPoster, namespace: str, silence: float) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        client: Client,
+        events: EventPoster,
+        guards: GuardKeeper,
+        namespace: str,
+        silence: float,
+    ) -> None:
         self._fleet = fleet
         self._client = client
         self._restarts = Restarts(fleet.work, events)
-        self._guards = GuardKeeper(fleet, client, events)
+        self._guards = guards
         self._leases = LEASES.within(namespace)
         self._silence = silence
         self._stamps: dict[str, tuple[str, float]] = {}
@@ -114,11 +122,13 @@ class Watches:
 
     async def _follow_definition(self) -> None:
         """Follow what KubeVirt's VMs can ask for: an upgrade of KubeVirt changes it."""
+        found: Document | None = None
         async for change in follow(self._client, DEFINITIONS, fieldSelector=f"metadata.name={DEFINITION}"):
-            if change.synced:
+            if not change.synced:
+                found = None if change.deleted else change.object
+            if change.synced or self._synced[DEFINITIONS].is_set():
+                await self._guards.defined(found)
                 self._synced[DEFINITIONS].set()
-            else:
-                await self._guards.defined(None if change.deleted else change.object)
 
     async def _follow_vms(self) -> None:
         """Follow the VMIs with a matrix, by the label that admission writes, where KubeVirt is installed."""

@@ -64,6 +64,24 @@ def test_what_is_rendered_is_accepted(helm, admin, flags):
     assert len(said.splitlines()) == len([d for d in yaml.safe_load_all(text) if d])
 
 
+@pytest.mark.parametrize(
+    ("flags", "creators"),
+    [
+        ((), "['system:serviceaccount:openshift-cnv:kubevirt-controller']"),
+        (ODD, "['system:serviceaccount:kv:one', 'system:serviceaccount:kv:two.x']"),
+    ],
+    ids=["nobody named", "named"],
+)
+def test_a_kubevirt_in_another_namespace_is_looked_for_there(rendered, flags, creators):
+    documents = rendered(*flags, "--set=kubevirt.namespace=openshift-cnv")
+    (rule, *_) = documents["ValidatingAdmissionPolicy", "vfio-ap-pods"]["spec"]["validations"]
+    assert f"request.userInfo.username in {creators}" in rule["expression"]
+    binding = documents["ValidatingAdmissionPolicyBinding", "vfio-ap-features"]["spec"]
+    assert binding["paramRef"]["namespace"] == "openshift-cnv"
+    (container,) = pod_of(documents, "operator")["containers"]
+    assert {"name": "KUBEVIRT_NAMESPACE", "value": "openshift-cnv"} in container["env"]
+
+
 def test_odd_values_arrive(rendered):
     documents = rendered(*ODD)
     operator, agent = pod_of(documents, "operator"), pod_of(documents, "agent")

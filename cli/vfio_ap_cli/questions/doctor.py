@@ -271,6 +271,7 @@ def _kubevirt(snapshot: Snapshot) -> Iterator[Check]:
         text = "is not installed: matrices are provisioned, and no VM can use them"
         yield Check("KubeVirt", "KubeVirt", "warn", text, "install KubeVirt 1.8 or newer")
         return
+    looked = policies.kubevirt_namespace(installed(documents))
     for document in found:
         metadata, status = document["metadata"], document.get("status") or {}
         name = f"{metadata.get('namespace', '')}/{metadata['name']}"
@@ -283,6 +284,9 @@ def _kubevirt(snapshot: Snapshot) -> Iterator[Check]:
             yield Check("KubeVirt", name, "unknown", text, see)
         elif too_old := kubevirt.outdated(document, definition):
             yield Check("KubeVirt", name, "FAIL", too_old.message, too_old.remedy)
+            continue  # it has not all of the settings that the others are about
+        elif looked is not None and (elsewhere := kubevirt.misplaced(document, looked)):
+            yield Check("KubeVirt", name, "FAIL", elsewhere.message, elsewhere.remedy)
         elif phase and phase != "Deployed":
             yield Check("KubeVirt", name, "warn", f"{version} is {phase}", see)
         else:

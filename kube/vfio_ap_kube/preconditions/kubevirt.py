@@ -26,16 +26,23 @@ LOCK = ("spec", "domain", "memory", "reservedOverhead", "memLock")
 _TYPE_NAME = "VFIO AP Passthrough Device"
 
 
-def refusal_of(kubevirts: Iterable[dict[str, Any]], definition: dict[str, Any] | None = None) -> Refusal | None:
+def refusal_of(
+    kubevirts: Iterable[dict[str, Any]], namespace: str | None = None, definition: dict[str, Any] | None = None
+) -> Refusal | None:
     """Return why nothing may be provisioned beside these KubeVirt objects, with what mends it.
 
-    ``definition`` is the object named ``DEFINITION``; without one there are no VMs, and so nothing to say of it.
+    Args:
+        kubevirts: the KubeVirt objects, one as a rule.
+        namespace: where the chart's policies look for KubeVirt, None where that is not known.
+        definition: the object named ``DEFINITION``; without one there are no VMs, and so nothing to say of it.
     """
     for document in kubevirts:
         metadata = document["metadata"]
         if (metadata.get("annotations") or {}).get(OVERRIDE) == "true":
             continue
         if definition is not None and (found := outdated(document, definition)):
+            return found
+        if namespace is not None and (found := misplaced(document, namespace)):
             return found
         configuration = (document.get("spec") or {}).get("configuration") or {}
         if unsafe := _unsafe(configuration):
@@ -67,6 +74,22 @@ def outdated(document: dict[str, Any], definition: dict[str, Any]) -> Refusal | 
         f"{_version(document)} does not know {'.'.join(LOCK)} of a VM, without which QEMU may not lock the "
         "guest's memory, as it must for an AP device",
         "upgrade KubeVirt to 1.8 or newer",
+    )
+
+
+def misplaced(document: dict[str, Any], namespace: str) -> Refusal | None:
+    """Return why the chart's policies would refuse this KubeVirt's pods, None when they look where it is.
+
+    Pods with a matrix are taken from its controller alone, and a service account has its namespace in its name.
+    """
+    where = str(document["metadata"].get("namespace", ""))
+    if where == namespace:
+        return None
+    return Refusal(
+        "KubeVirtElsewhere",
+        f"KubeVirt {where}/{document['metadata']['name']}",
+        f"the chart's policies look for KubeVirt in namespace {namespace}, and would refuse the pods of its VMs",
+        f"upgrade the chart with --reuse-values --set kubevirt.namespace={where}",
     )
 
 

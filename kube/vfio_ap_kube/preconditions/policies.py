@@ -78,6 +78,13 @@ def faults(installed: Installed) -> Iterator[Refusal]:
         yield injecting
 
 
+def kubevirt_namespace(installed: Installed) -> str | None:
+    """Return where the policies look for KubeVirt, None where that cannot be told."""
+    bound = (_named(installed.validating_bindings).get("vfio-ap-features") or {}).get("spec") or {}
+    found: str | None = (bound.get("paramRef") or {}).get("namespace")
+    return found
+
+
 def _validating_fault(policy: Document | None, binding: Document | None) -> tuple[str, str] | None:
     if policy is None:
         return "PolicyMissing", "it does not exist"

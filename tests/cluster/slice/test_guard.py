@@ -37,7 +37,7 @@ def of_vmis(*path):
 KUBEVIRT = {
     "apiVersion": "kubevirt.io/v1",
     "kind": "KubeVirt",
-    "metadata": {"name": "kubevirt", "namespace": "bank"},
+    "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
     "spec": {"configuration": {"developerConfiguration": {"featureGates": ["Mine"]}}},
 }
 
@@ -49,19 +49,20 @@ async def unsafe_kubevirt(cluster):
         await cluster.apply(definition)
     names = [f"crd/{definition['metadata']['name']}" for definition in definitions]
     await cluster.plane.kubectl("wait", "--for=condition=Established", *names)
+    await cluster.plane.kubectl("create", "namespace", "kubevirt")
     await cluster.plane.kubectl("apply", "-f", "-", stdin=json.dumps(KUBEVIRT))
     yield
-    await cluster.plane.kubectl("delete", "kubevirt", "-n", "bank", "--all", "--ignore-not-found")
-    await cluster.plane.kubectl("delete", *names)
+    await cluster.plane.kubectl("delete", "kubevirt", "-n", "kubevirt", "--all", "--ignore-not-found")
+    await cluster.plane.kubectl("delete", "namespace/kubevirt", *names)
 
 
 async def test_nothing_is_made_until_kubevirt_is_new_enough_and_the_patch_in_the_message_is_applied(
     cluster, unsafe_kubevirt
 ):
-    told = await event(cluster, "kubevirt", "KubeVirtTooOld", namespace="bank")
+    told = await event(cluster, "kubevirt", "KubeVirtTooOld", namespace="kubevirt")
     assert "upgrade KubeVirt to 1.8 or newer" in told
     await cluster.apply(of_vmis("spec", "domain", "memory", "reservedOverhead", "memLock"))
-    assert "would delete the devices" in await event(cluster, "kubevirt", "KubeVirtUnsafe", namespace="bank")
+    assert "would delete the devices" in await event(cluster, "kubevirt", "KubeVirtUnsafe", namespace="kubevirt")
     await cluster.apply(everywhere("guarded", [6], [4]))
     document = await cluster.until(
         MATRICES, "guarded", lambda d: d.get("status", {}).get("state") == "Pending (KubeVirtUnsafe)", "guarded"

@@ -6,6 +6,8 @@ import pytest
 
 from .world import apnode, cluster, definition, kubevirt, lease, node, replaced, without, workloads
 
+BOUND = ("ValidatingAdmissionPolicyBinding", "vfio-ap-features")
+
 
 def found(ap, documents):
     done = ap(documents, "doctor", "-o", "json")
@@ -110,9 +112,10 @@ def test_a_patch_is_never_folded(ap):
 
 
 def test_an_old_kubevirt_is_known_by_what_its_vms_can_ask_for(ap):
-    old = kubevirt() | {"status": {"phase": "Deployed", "observedKubeVirtVersion": "v1.7.2"}}
+    old = kubevirt(mediatedDevicesConfiguration={})
+    old["status"]["observedKubeVirtVersion"] = "v1.7.2"
     code, bad = found(ap, replaced(cluster(), old, definition("addedOverhead")))
-    assert (code, set(bad)) == (1, {"kubevirt/kubevirt"})
+    assert (code, set(bad)) == (1, {"kubevirt/kubevirt"}), "and no patch that it would not take"
     assert bad["kubevirt/kubevirt"]["message"].startswith(
         "v1.7.2 does not know spec.domain.memory.reservedOverhead"
     )
@@ -122,6 +125,14 @@ def test_an_old_kubevirt_is_known_by_what_its_vms_can_ask_for(ap):
 def test_what_kubevirt_calls_itself_says_nothing(ap):
     odd = kubevirt() | {"status": {"phase": "Deployed", "observedKubeVirtVersion": "v0.0.0-main"}}
     assert found(ap, replaced(cluster(), odd)) == (0, {})
+
+
+def test_a_kubevirt_that_the_policies_do_not_look_for(ap):
+    binding = next(d for d in cluster() if d["kind"] == BOUND[0] and d["metadata"]["name"] == BOUND[1])
+    elsewhere = {**binding, "spec": {**binding["spec"], "paramRef": {"namespace": "openshift-cnv"}}}
+    code, bad = found(ap, replaced(cluster(), elsewhere))
+    assert (code, set(bad)) == (1, {"kubevirt/kubevirt"})
+    assert bad["kubevirt/kubevirt"]["remedy"].endswith("--set kubevirt.namespace=kubevirt")
 
 
 def test_a_kubevirt_whose_vms_cannot_be_looked_at_is_not_green(ap):

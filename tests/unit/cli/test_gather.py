@@ -61,8 +61,8 @@ def test_of_kubevirts_definition_only_the_field_that_is_looked_at_is_taken(tmp_p
     text = everything(path)[f"objects/customresourcedefinitions/{DEFINITION}.yaml"]
     assert "memLock" in text
     assert "guest" not in text
-    assert refusal_of([kubevirt()], yaml.safe_load(text)) is None
-    assert refusal_of([kubevirt()], trimmed(definition("addedOverhead"))).reason == "KubeVirtTooOld"
+    assert refusal_of([kubevirt()], "kubevirt", yaml.safe_load(text)) is None
+    assert refusal_of([kubevirt()], "kubevirt", trimmed(definition("addedOverhead"))).reason == "KubeVirtTooOld"
     assert "openAPIV3Schema" in everything(path)["objects/customresourcedefinitions/apmatrices.ap.s390x.io.yaml"]
 
 

@@ -36,7 +36,7 @@ async def test_policies_are_watched_and_an_outage_changes_nothing(monkeypatch):
 
     monkeypatch.setattr(policies, "check", check)
     fleet = Fleet()
-    found = guard.GuardKeeper(fleet, None, Posted())
+    found = guard.GuardKeeper(fleet, None, Posted(), "kubevirt")
     task = asyncio.create_task(found.run())
     await found.proven.wait()
     assert fleet.guard is MISSING
@@ -49,7 +49,8 @@ async def test_policies_are_watched_and_an_outage_changes_nothing(monkeypatch):
 
 async def test_kubevirt_is_told_once_and_the_policies_come_first():
     fleet, posted = Fleet(), Posted()
-    found = guard.GuardKeeper(fleet, None, posted)
+    found = guard.GuardKeeper(fleet, None, posted, "kubevirt")
+    await found.defined(None)
     await found.configured([UNSAFE])
     await found.configured([UNSAFE])
     assert fleet.guard.reason == "KubeVirtUnsafe"
@@ -58,22 +59,17 @@ async def test_kubevirt_is_told_once_and_the_policies_come_first():
     assert fleet.guard is None
 
 
-async def test_an_upgrade_of_kubevirt_is_seen_by_its_definition():
-    safe = {
-        "mediatedDevicesConfiguration": {"enabled": False},
-        "developerConfiguration": {"featureGates": list(kubevirt.GATES)},
-    }
+async def test_an_old_kubevirt_is_sent_to_no_setting_and_its_upgrade_is_seen():
     schema = {}
     for name in reversed(kubevirt.LOCK):
         schema = {"properties": {name: schema}}
     old, new = ({"spec": {"versions": [{"served": True, "schema": s}]}} for s in ({}, {"openAPIV3Schema": schema}))
     fleet, posted = Fleet(), Posted()
-    found = guard.GuardKeeper(fleet, None, posted)
-    await found.defined(old)
-    assert fleet.guard is None, "there is no KubeVirt yet"
-    await found.configured([{**UNSAFE, "spec": {"configuration": safe}}])
+    found = guard.GuardKeeper(fleet, None, posted, "kubevirt")
+    await found.configured([UNSAFE])
+    assert fleet.guard is None, "its definition was not told yet"
     await found.defined(old)
     assert fleet.guard.reason == "KubeVirtTooOld"
-    assert posted.reasons == [("KubeVirt", "Warning", "KubeVirtTooOld")]
     await found.defined(new)
-    assert fleet.guard is None
+    assert fleet.guard.reason == "KubeVirtUnsafe"
+    assert [reason for *_, reason in posted.reasons] == ["KubeVirtTooOld", "KubeVirtUnsafe"]

@@ -108,20 +108,30 @@ def definition(*served, memory=("guest", "reservedOverhead"), overhead=("addedOv
 )
 def test_one_whose_vms_cannot_lock_memory_is_too_old(old):
     document = kubevirt(SAFE) | {"status": {"observedKubeVirtVersion": "v1.7.0"}}
-    refusal = refusal_of([document], old)
+    refusal = refusal_of([document], definition=old)
     assert (refusal.reason, refusal.subject) == ("KubeVirtTooOld", "KubeVirt kubevirt/kubevirt")
     assert "v1.7.0 does not know spec.domain.memory.reservedOverhead.memLock" in refusal.message
     assert refusal.remedy == "upgrade KubeVirt to 1.8 or newer"
-    assert refusal_of([kubevirt({})], old).reason == "KubeVirtTooOld", "no patch of its settings mends that"
-    assert refusal_of([kubevirt({}, **{OVERRIDE: "true"})], old) is None
+    assert refusal_of([kubevirt({})], "kubevirt", old).reason == "KubeVirtTooOld", (
+        "no patch of its settings mends that"
+    )
+    assert refusal_of([kubevirt({}, **{OVERRIDE: "true"})], "other", old) is None
 
 
 def test_one_with_the_field_in_each_version_that_is_served_is_not_too_old():
     new = definition("v1", "v1alpha3")
-    assert refusal_of([kubevirt(SAFE)], new) is None
-    assert refusal_of([kubevirt({})], new).reason == "KubeVirtUnsafe"
+    assert refusal_of([kubevirt(SAFE)], "kubevirt", new) is None
+    assert refusal_of([kubevirt({})], "kubevirt", new).reason == "KubeVirtUnsafe"
     new["spec"]["versions"].append({"name": "v1alpha1", "served": False})
-    assert refusal_of([kubevirt(SAFE)], new) is None
+    assert refusal_of([kubevirt(SAFE)], "kubevirt", new) is None
+
+
+def test_one_that_the_policies_do_not_look_for_is_told():
+    refusal = refusal_of([kubevirt(SAFE)], "openshift-cnv")
+    assert refusal.reason == "KubeVirtElsewhere"
+    assert "look for KubeVirt in namespace openshift-cnv" in refusal.message
+    assert refusal.remedy.endswith("--set kubevirt.namespace=kubevirt")
+    assert refusal_of([kubevirt(SAFE)], "kubevirt") is None
 
 
 def test_the_check_can_be_overridden_and_no_kubevirt_is_no_danger():
