@@ -18,6 +18,11 @@ system:serviceaccount:{{ .Release.Namespace }}:vfio-ap-operator
 system:serviceaccount:{{ .Release.Namespace }}:vfio-ap-agent
 {{- end }}
 
+{{- /* KubeVirt's own name for it, in every version that was looked at (components/serviceaccountnames.go) */}}
+{{- define "vfio-ap.kubevirt-controller" -}}
+system:serviceaccount:{{ .Values.kubevirt.namespace }}:kubevirt-controller
+{{- end }}
+
 {{- /* The hook sidecar's image: by digest where sidecar.image has one, else with the product's tag */}}
 {{- define "vfio-ap.sidecar" -}}
 {{- if contains "@" .Values.sidecar.image -}}
@@ -32,7 +37,11 @@ system:serviceaccount:{{ .Release.Namespace }}:vfio-ap-agent
 {{- with .Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ regexReplaceAll "@.*$" .Values.sidecar.image "" }}
 {{- end }}
 
-{{- /* What adds to VMs and pods: the version of MutatingAdmissionPolicy that the API server has, or "webhook" */}}
+{{- /*
+What adds to VMs and pods: the version of MutatingAdmissionPolicy, or "webhook". Before 1.36 an API server may serve
+v1beta1 and not run what it stores: its feature gate is another switch, which nobody can see. So v1beta1 is taken only
+where the administrator says policy.
+*/}}
 {{- define "vfio-ap.admission" -}}
 {{- $group := "admissionregistration.k8s.io" -}}
 {{- $has := .Capabilities.APIVersions -}}
@@ -42,7 +51,7 @@ system:serviceaccount:{{ .Release.Namespace }}:vfio-ap-agent
 webhook
 {{- else if $v1 -}}
 v1
-{{- else if $v1beta1 -}}
+{{- else if and $v1beta1 (eq .Values.admission.mode "policy") -}}
 v1beta1
 {{- else if eq .Values.admission.mode "policy" -}}
 {{- fail (print "admission.mode is policy, but Kubernetes " .Capabilities.KubeVersion.Version " has no MutatingAdmissionPolicy: set it to auto or webhook") }}

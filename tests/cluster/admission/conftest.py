@@ -76,7 +76,7 @@ def spaces(admin: User, operator: User, kubevirt: User) -> None:
     for name, uuid, adapter in (("payments", PAYMENTS, 5), ("cards", CARDS, 6)):
         admin.create(matrix(name, uuid=uuid, adapters=[adapter], domains=[4], allowedNamespaces=["bank"]))
         operator.kubectl("label", "namespace", "bank", f"use.ap.s390x.io/{name}={uuid}")
-    until(lambda: _made(admin, vmi(), UUID) and _made(kubevirt, launcher(), GATE), "admission in force")
+    until(lambda: made(admin, vmi(), UUID) and made(kubevirt, launcher(), GATE), "admission in force")
 
 
 @pytest.fixture(scope="package")
@@ -93,7 +93,8 @@ def account(cluster: SimCluster, admin: User, spaces: None) -> User:
     return bearer(cluster.plane, "account", admin.kubectl("create", "token", "default", "-n", "bank"))
 
 
-def _made(who: User, document: dict, added: str) -> bool:
+def made(who: User, document: dict, added: str) -> bool:
+    """Tell whether somebody may create a document, and it gets something with this text."""
     try:
         return added in who.create(document, "--dry-run=server", "-o", "json")
     except CommandFailedError:

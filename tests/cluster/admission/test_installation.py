@@ -9,7 +9,9 @@ from vfio_ap_kube.client import Client
 from vfio_ap_kube.credentials import from_kubeconfig
 from vfio_ap_kube.preconditions import policies
 
-from .conftest import CHART, OPERATOR
+from ..support import until
+from .conftest import CHART, OPERATOR, made
+from .objects import GATE, launcher
 
 KINDS = ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy")
 pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="package")]
@@ -23,7 +25,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="package")]
         (["--kube-version=1.35.9"], "MutatingWebhookConfiguration", "v1"),
         (["--kube-version=1.30.0"], "MutatingWebhookConfiguration", "v1"),
         (["--kube-version=1.35.9", "v1"], "MutatingAdmissionPolicy", "v1"),
-        (["--kube-version=1.34.1", "v1beta1"], "MutatingAdmissionPolicy", "v1beta1"),
+        # It may be served and not run: that is another switch of the API server
+        (["--kube-version=1.35.4", "v1beta1"], "MutatingWebhookConfiguration", "v1"),
         (["--kube-version=1.34.1", "v1beta1", "v1"], "MutatingAdmissionPolicy", "v1"),
         (["--set=admission.mode=webhook"], "MutatingWebhookConfiguration", "v1"),
         (["--set=admission.mode=policy"], "MutatingAdmissionPolicy", "v1"),
@@ -70,7 +73,7 @@ async def test_a_policy_that_the_api_server_does_not_know_is_not_rendered(cluste
     assert "has no MutatingAdmissionPolicy: set it to auto or webhook" in done.stderr
 
 
-async def test_the_policies_of_the_chart_are_in_order_and_a_missing_one_is_found(cluster, admin, spaces):
+async def test_the_policies_of_the_chart_are_in_order_and_a_missing_one_is_found(cluster, admin, kubevirt, spaces):
     async with Client(from_kubeconfig(cluster.plane.client_kubeconfig(OPERATOR)), manager="test") as client:
         assert await policies.check(client) is None
         for kind, name in (
@@ -86,3 +89,4 @@ async def test_the_policies_of_the_chart_are_in_order_and_a_missing_one_is_found
                 metadata = {key: whole["metadata"][key] for key in ("name", "labels", "annotations")}
                 admin.create({**whole, "metadata": metadata})
         assert await policies.check(client) is None
+    until(lambda: made(kubevirt, launcher(), GATE), "what was taken away in force again")

@@ -14,7 +14,7 @@ from vfio_ap_sim.controlplane import (
     ProcessDiedError,
     default_binaries,
 )
-from vfio_ap_sim.controlplane.tools import OPTIONAL
+from vfio_ap_sim.controlplane.tools import KUBEVIRT, OPTIONAL
 from vfio_ap_sim.kubevirt import KubeVirt
 
 pytestmark = pytest.mark.cluster
@@ -44,7 +44,7 @@ async def test_it_runs_as_itself_ends_for_certain_and_starts_again(plane, binari
     said = json.loads(await plane.kubectl(own, "auth", "whoami", "-o", "json"))
     assert said["status"]["userInfo"]["username"] == "system:serviceaccount:kubevirt:kubevirt-controller"
     said = json.loads(await plane.kubectl("get", "--raw", "/apis/subresources.kubevirt.io/v1/version"))
-    assert said["gitVersion"] == "v1.8.4"
+    assert binaries["virt-api"].source == "folder" or said["gitVersion"] == KUBEVIRT
     pids = [pid for pid in kubevirt.servers.values() if pid]
     assert len(pids) == 2
     await kubevirt.stop()
