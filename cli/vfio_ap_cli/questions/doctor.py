@@ -63,7 +63,7 @@ def checks(snapshot: Snapshot) -> list[Check]:
         ("operator", ("Deployment", "Lease"), _operator),
         ("agents", ("DaemonSet", "Lease", "Node", "APNode"), _agents),
         ("admission", POLICY_KINDS, _admission),
-        ("KubeVirt", ("KubeVirt", "CustomResourceDefinition"), _kubevirt),
+        ("KubeVirt", ("KubeVirt",), _kubevirt),
         ("matrices", ("APMatrix", "Namespace"), _matrices),
     )
     for area, kinds, look in areas:
@@ -280,7 +280,8 @@ def _kubevirt(snapshot: Snapshot) -> Iterator[Check]:
         see = f"kubectl -n {metadata.get('namespace', 'kubevirt')} describe kubevirt {metadata['name']}"
         definition = documents.one("CustomResourceDefinition", kubevirt.DEFINITION)
         if definition is None:
-            text = f"{version or 'its version is not told'}; there is no CRD {kubevirt.DEFINITION} to look at"
+            why = documents.missing.get("CustomResourceDefinition", "it is not there")
+            text = f"{version or 'its version is not told'}; CRD {kubevirt.DEFINITION} was not looked at: {why}"
             yield Check("KubeVirt", name, "unknown", text, see)
         elif too_old := kubevirt.outdated(document, definition):
             yield Check("KubeVirt", name, "FAIL", too_old.message, too_old.remedy)

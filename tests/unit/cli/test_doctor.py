@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .world import apnode, cluster, definition, kubevirt, lease, node, replaced, without, workloads
+from .world import NOW, apnode, cluster, definition, kubevirt, lease, node, replaced, without, workloads
 
 BOUND = ("ValidatingAdmissionPolicyBinding", "vfio-ap-features")
 
@@ -139,7 +139,17 @@ def test_a_kubevirt_whose_vms_cannot_be_looked_at_is_not_green(ap):
     name = "virtualmachineinstances.kubevirt.io"
     code, bad = found(ap, without(cluster(), "CustomResourceDefinition", name))
     assert (code, bad["kubevirt/kubevirt"]["state"]) == (1, "unknown")
-    assert f"v1.9.0; there is no CRD {name}" in bad["kubevirt/kubevirt"]["message"]
+    assert f"v1.9.0; CRD {name} was not looked at" in bad["kubevirt/kubevirt"]["message"]
+
+
+def test_who_may_not_read_definitions_is_told_of_kubevirts_settings_all_the_same(ap):
+    documents = without(replaced(cluster(), kubevirt(mediatedDevicesConfiguration={})), "CustomResourceDefinition")
+    documents = [d for d in documents if d["kind"] != "MustGather"]
+    why = "customresourcedefinitions is forbidden"
+    documents.append({"kind": "MustGather", "made": NOW, "unread": {"CustomResourceDefinition": why}})
+    _, bad = found(ap, documents)
+    assert why in bad["kubevirt/kubevirt"]["message"]
+    assert "would delete the devices" in bad["configuration"]["message"]
 
 
 def test_what_could_not_be_read_is_unknown_and_not_green(ap):
