@@ -1,6 +1,8 @@
-"""``make demo`` as people run it: to its end, interrupted in mid-move, and without the programs of KubeVirt."""
+"""``make demo`` as people run it: kept to play with, interrupted in mid-move, without the programs of KubeVirt."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +15,13 @@ from vfio_ap_sim.controlplane.tools import OPTIONAL, TOOLS
 
 pytestmark = pytest.mark.cluster
 LONGEST = 300
+ELSEWHERE = {
+    "HELM_KUBECONTEXT": "production",
+    "HELM_KUBEAPISERVER": "https://production.example.com",
+    "KUBECONFIG": "/nonexistent/production",
+    "HTTPS_PROXY": "http://127.0.0.1:1",
+}
+"""Settings of a user that lead to other clusters, or to nowhere."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,9 +43,9 @@ def demo(tmp_path_factory):
     folder.mkdir()
     mark = f"VFIO_AP_DEMO_{folder.name}"
 
-    def start(**environ):
+    def start(*arguments, **environ):
         return subprocess.Popen(
-            [sys.executable, "-m", "vfio_ap_sim.demo"],
+            [sys.executable, "-m", "vfio_ap_sim.demo", *arguments],
             env={**os.environ, "TMPDIR": str(folder), mark: "1", **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -62,9 +71,36 @@ def marked(mark):
     return found
 
 
-def test_the_demo_goes_to_its_end(demo):
-    process = demo()
-    output, _ = process.communicate(timeout=LONGEST)
+def columns(programs, words, *arguments):
+    """Return the header and the rows of a table, as whoever took over the printed settings sees it."""
+    settings = dict(word.split("=", 1) for word in words)
+    command = [programs["kubectl"].path, "get", *arguments]
+    table = subprocess.run(command, env=settings, capture_output=True, text=True, check=True, timeout=60).stdout
+    header, *rows = [re.split(r" {2,}", line.strip()) for line in table.splitlines()]
+    return header, rows
+
+
+def test_the_demo_goes_to_its_end_and_stays_to_play_with_until_it_is_interrupted(demo, programs):
+    process = demo("--keep", **ELSEWHERE)
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.split()[:1] == ["export"]:
+            break
+    assert said[-1].split()[:1] == ["export"], "".join(said)
+    words = [word for word in shlex.split(said[-1])[1:] if not word.startswith("PATH=")]
+    header, rows = columns(programs, words, "apm")
+    assert header == ["NAME", "UUID", "ADAPTERS", "DOMAINS", "READY", "USED-BY", "STATE", "AGE"]
+    assert {(row[0], row[2], row[3], row[4], row[5]) for row in rows if len(row) == 8} == {
+        ("guest1", "5-6", "4,171", "2/2", "bank/ledger"),
+        ("guest2", "5", "71,255", "3/3", "bank/teller"),
+    }
+    assert [row[4] for row in rows if row[0] == "guest3"] == ["Refused (Overlap)"]  # no UUID, no user
+    header, rows = columns(programs, words, "apn")
+    assert header == ["NAME", "MACHINE", "ADAPTERS", "HOST", "GUEST", "MDEVS", "LIVE", "STATE", "AGE"]
+    assert {row[0]: row[5] for row in rows} == {"lnx1": "0/0", "lnx2": "2/2", "lnx3": "0/0"}
+    process.send_signal(signal.SIGINT)
+    output = "".join(said) + process.communicate(timeout=LONGEST)[0]
     assert process.returncode == 0, output
     lines = output.splitlines()
     assert lines[-1] == "demo: ok"

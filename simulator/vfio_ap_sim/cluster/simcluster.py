@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -74,6 +75,8 @@ class SimCluster:
         process = await asyncio.create_subprocess_exec(
             self.plane.binaries["helm"],
             *command,
+            # Not the user's own HELM_KUBEAPISERVER, HELM_KUBECONTEXT …: they would name another cluster.
+            env={name: value for name, value in os.environ.items() if not name.startswith("HELM_")},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
