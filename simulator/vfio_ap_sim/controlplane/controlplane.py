@@ -12,13 +12,12 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
-from . import audit, commands
+from . import audit, commands, rundir
 from .binaries import Located, default_binaries
 from .commands import LOOPBACK, SERVICE_IP, Ports
 from .errors import CommandFailedError
@@ -34,9 +33,6 @@ GRACE = 10.0
 """Seconds from SIGTERM to SIGKILL when everything ends."""
 OUTAGE_GRACE = 2.0
 """The same when kube-apiserver goes alone: it would wait a minute for its clients' watches, and loses nothing."""
-
-LONGEST = 40
-"""Bytes of a TMPDIR that is used; a longer one leaves too few for the names of sockets."""
 
 _OURS = ("etcd", "pki", "kube", "log")
 
@@ -67,6 +63,7 @@ class ControlPlane:
         self._binaries = binaries
         self._servers: list[Server] = []
         self._root: Path | None = None
+        self._alive: IO[str] | None = None
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -192,11 +189,7 @@ class ControlPlane:
     def _prepare(self) -> None:
         """Make folders, keys, kubeconfigs and the servers, none of which runs yet."""
         if self._given is None:
-            # Short: unix sockets that others put here have 108 bytes for their path.
-            folder = tempfile.gettempdir()
-            if len(folder) > LONGEST:
-                folder = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there, for us alone
-            self._root = Path(tempfile.mkdtemp(prefix="vap-", dir=folder))
+            self._root, self._alive = rundir.make(keep=self._keep)
         else:
             self._root = self._given.absolute()
         for name in _OURS:
@@ -242,6 +235,8 @@ class ControlPlane:
             shutil.rmtree(self._root / name, ignore_errors=True)
         if self._given is None:
             shutil.rmtree(self._root, ignore_errors=True)
+            if self._alive is not None:
+                self._alive.close()
         else:
             with contextlib.suppress(OSError):  # others' files are in it
                 self._root.rmdir()
