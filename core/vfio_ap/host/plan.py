@@ -26,6 +26,7 @@ from vfio_ap.host.wish import (
     Assign,
     Configure,
     Create,
+    EditMask,
     HostPlan,
     Ours,
     Refilter,
@@ -211,7 +212,7 @@ class _Attempt:
         )
         found = plan_release(problem)
         if isinstance(found, Release):
-            return by_masks(self.view, found, targets.values())
+            return self._unstirred(by_masks(self.view, found, targets.values()), targets)
         # A queue is impossible by itself or not at all, so each device can be tried alone.
         for uuid, target in targets.items():
             alone = replace(problem, present=Matrix(), wanted=[target])
@@ -222,6 +223,20 @@ class _Attempt:
             for uuid in targets:  # a device that stays as it is holds a reserved queue
                 self._refuse(uuid, found)
         return None
+
+    def _unstirred(self, handover: Handover, targets: dict[str, Matrix]) -> Handover:
+        """Return the handover without edits of masks, where any edit would bind a queue that is held still."""
+        loose = self.still.loose(self.view)
+        if loose is None:
+            return handover
+        for uuid, target in targets.items():
+            if any(self.view.masks.reserves(apqn) for apqn in target):
+                self._refuse(uuid, whynot.held_still(*loose))
+        before, after = (
+            tuple(step for step in steps if not isinstance(step, EditMask))
+            for steps in (handover.before, handover.after)
+        )
+        return replace(handover, before=before, after=after)
 
     def _check_guests(self, targets: dict[str, Matrix], handover: Handover) -> set[str]:
         """Refuse changes that would take an adapter from a running guest; return those that wait for a queue."""

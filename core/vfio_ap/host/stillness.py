@@ -34,6 +34,19 @@ class Stillness:
                 return common.first(), uuid
         return None
 
+    def loose(self, view: HostView) -> tuple[Apqn, str] | None:
+        """Return a queue without a driver that any edit of a mask would bind, and the device on whose account.
+
+        The kernel looks at every queue then, and probes those whose driver is not what the masks say
+        (ap_bus.c: ap_bus_revise_bindings).
+        """
+        for uuid, matrix in self.devices:
+            for apqn in matrix:
+                queue = view.queues.get(apqn)
+                if queue is not None and not queue.driver and not view.masks.reserves(apqn):
+                    return apqn, uuid
+        return None
+
     def with_host(self, masks: HostMasks) -> list[Matrix]:
         """Return those that are the host's by the masks, and must stay so."""
         return [Matrix(m.adapters & masks.adapters, m.domains & masks.domains) for m in self.queues]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from vfio_ap.host.ops import Failed, Write
+from vfio_ap.matrix import Apqn
 from vfio_ap_agent import paths
 from vfio_ap_agent.desired import parse
 
@@ -95,6 +96,20 @@ async def test_a_mask_edit_that_would_take_a_frozen_queue_along_waits_and_says_w
     assert node.witness.writes == []
     outcome = await node.apply(wanted(A, "5-6", "4"), wanted(B, "4", "6"), wanted(C, "5", "6"))
     assert by_uuid(outcome)[C].state == "Ready"
+
+
+async def test_no_mask_is_edited_while_a_frozen_queue_has_no_driver(tmp_path):
+    """At any edit the kernel probes every queue whose driver is not what the masks say, and a probe resets it."""
+    node = Node(tmp_path, prefer="masks")
+    await node.apply(wanted(A, "5", "4"), wanted(C, "4", "171"))
+    node.kernel.write(f"{paths.DRIVERS}/vfio_ap/unbind", "05.0004")
+    at = len(node.witness.writes)
+    outcome = await node.apply(frozen(A, "5", "4"), wanted(B, "6", "6"))
+    assert (by_uuid(outcome)[B].state, by_uuid(outcome)[B].note.reason) == ("Pending", "Frozen")
+    assert "05.0004" in str(by_uuid(outcome)[B].note)
+    assert not any(line.startswith(("apmask", "aqmask")) for line in node.witness.writes[at:]), "nor given back"
+    assert drivers_of(node, "5", "4") == {Apqn(5, 4): None}
+    assert by_uuid(await node.apply(wanted(A, "5", "4"), wanted(B, "6", "6")))[B].state == "Ready"
 
 
 async def test_a_mask_edit_goes_the_way_that_leaves_frozen_queues_alone(tmp_path):
