@@ -174,10 +174,15 @@ def _mdev(report: MdevReport, offered: bool) -> apnode.MdevStatus:
 
 
 def _fit(document: dict[str, Any]) -> dict[str, Any]:
-    """Cut key sets until the document fits, those first that the fewest adapters use."""
+    """Cut what can be done without until the document fits; how much there is of it is told all the same.
+
+    First the list of queues that moved along, then key sets, those before others that the fewest adapters use.
+    """
     room = SIZE_LIMIT - _RESERVE
+    if _size(document) > room:
+        document.get("masks", {}).pop("along", None)
     size = _size(document)
-    if size <= room:
+    if size <= room or not document.get("keySets"):
         return document
     used: dict[str, int] = {}
     costs: dict[str, int] = {}

@@ -106,7 +106,7 @@ def _along(answer: NodeAnswer) -> str:
     queues = "; ".join(f"adapter {row.adapter} domains {row.domains}" for row in masks.along)
     bound = "no masks release fewer" if masks.exact else f"no masks release fewer than {masks.at_least} in all"
     count = "1 queue" if masks.along_count == 1 else f"{masks.along_count} queues"
-    return f"{count} left the host with the wanted ones ({bound}): {queues}"
+    return f"{count} left the host with the wanted ones ({bound}): {queues or 'too many to list'}"
 
 
 def _keys(keys: Sequence[KeyRow]) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import random
 
 import pytest
 
@@ -394,6 +395,28 @@ async def test_a_full_machine_with_keys_of_its_own_in_every_queue_fits(tmp_path)
     assert int(shown) == len(node.status["keySets"]) > 50
     used = {use["set"] for adapter in node.status["adapters"] for use in adapter.get("keys", ())}
     assert used == {item["name"] for item in node.status["keySets"]}
+
+
+@pytest.mark.parametrize("kind", ["CEX8C", "CEX8A"])
+async def test_a_full_machine_that_guests_use_without_any_order_fits(tmp_path, kind):
+    """Ranges save nothing where no two domains follow each other; accelerators have no keys to leave out."""
+    chance = random.Random(1)
+    usage = range(0, 255, 3)
+    adapters = [{"id": number, "type": kind} for number in range(0, 240, 4)]
+    machine = {"adapters": adapters, "usageDomains": ",".join(map(str, usage)), "maxDomain": 255}
+    node = Cluster(tmp_path, **machine)
+    items = []
+    for number in range(0, 240, 4):
+        domains = ",".join(map(str, sorted(chance.sample(usage, 42))))
+        items.append(item(f"{number:08x}-0000-4000-8000-000000000000", str(number), domains))
+    node.wish(*items)
+    await node.agent.turn()
+    for wished in items:
+        node.control.start_guest(f"vm-{wished['adapters']}", wished["uuid"])
+    await node.agent.turn()
+    assert sum(mdev.get("inUse", False) for mdev in node.status["mdevs"]) == 60
+    assert len(json.dumps(node.status, separators=(",", ":"))) < 64 * 1024
+    assert node.status["masks"]["alongCount"] > 0
 
 
 async def test_a_full_machine_with_common_keys_is_small(tmp_path):
