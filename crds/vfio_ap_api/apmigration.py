@@ -13,7 +13,17 @@ from vfio_ap_api.base import ConditionList, Model, Observed
 from vfio_ap_api.crd import Column, Kind, Rule
 
 Phase = Literal[
-    "Checking", "Checked", "Refused", "Waiting", "Preparing", "Holding", "Moving", "Succeeded", "Alarm", "Failed"
+    "Checking",
+    "Checked",
+    "Refused",
+    "Waiting",
+    "Preparing",
+    "Holding",
+    "Moving",
+    "Restarting",
+    "Succeeded",
+    "Alarm",
+    "Failed",
 ]
 """``Checked``, ``Refused``, ``Succeeded``, ``Alarm`` and ``Failed`` are final. ``Alarm``: the VM has moved, and
 what the target's kernel holds is not what was meant."""
@@ -80,6 +90,7 @@ class APMigrationStatus(Observed):
     )
     migration: str = Field(default="", description="Name of the VirtualMachineInstanceMigration.")
     migration_uid: str = ""
+    instance: str = Field(default="", description="UID of the VMI that is stopped, for a move by a restart.")
     guest: GuestMatrix | None = Field(
         default=None, description="What the guest had when it was let go, and must have on the target."
     )

@@ -54,8 +54,8 @@ class APMigrationPolicySpec(Model):
             max_length=3,
             description="How a VM may move, the preferred way first. Live: the kernel migrates the device. "
             "Reattach: the device is unplugged, the VM migrated, the device plugged in again. Restart: the VM is "
-            "stopped and started elsewhere. Verdicts say for each whether it is open; the operator itself moves "
-            "VMs by Live only as yet.",
+            "stopped, and started where the device was made beforehand. Verdicts say for each whether it is open; "
+            "Reattach is not carried out yet.",
             json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
     ]

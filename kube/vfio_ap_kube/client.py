@@ -100,10 +100,11 @@ class Client:
         body: object = None,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
     ) -> Document:
-        """Send one request and return the answer's document. Raises ApiError."""
+        """Send one request and return the answer's document, an empty one without one. Raises ApiError."""
         assert self._session is not None, "the client is used outside its context"
-        headers = self._credentials.headers() | {"Accept": "application/json"}
+        headers = self._credentials.headers() | {"Accept": accept}
         data = None
         if body is not None:
             data = json.dumps(body, separators=(",", ":")).encode()

@@ -56,7 +56,7 @@ class Gatekeeper:
     async def _lift(self, pod: PodView, pin: str) -> None:
         resource = PODS.within(pod.namespace)
         hostname = self._fleet.views[pin].labels.get(HOSTNAME, pin) if pin else ""
-        patch = pods.lift_patch(await self._client.get(resource, pod.name), hostname)
+        patch = pods.lift_patch(await self._client.get(resource, pod.name), hostname, note=not pod.target)
         if patch:
             self._fleet.work.observe_pod(await self._client.json_patch(resource, pod.name, patch))
             where = f", pinned to node {pin}" if pin else ""

@@ -29,6 +29,7 @@ from vfio_ap_kube.events import EventPoster, about
 from vfio_ap_operator import documents
 from vfio_ap_operator.fleet import Fleet, MatrixRecord
 from vfio_ap_operator.gatekeeper import Gatekeeper
+from vfio_ap_operator.moveplanner import MovePlanner
 from vfio_ap_operator.mover import Mover
 from vfio_ap_operator.patience import Patience
 from vfio_ap_operator.settings import FINALIZER
@@ -54,7 +55,8 @@ class Reconciler:
         self._client = client
         self._events = events
         self._gates = Gatekeeper(fleet, client, events)
-        self._mover = Mover(fleet, client, events)
+        self._moves = MovePlanner(fleet)
+        self._mover = Mover(fleet, client, events, self._moves)
         self._patience = Patience(fleet.touch)
         self._slots = asyncio.Semaphore(_WRITERS)
         self.passes = 0
@@ -82,7 +84,7 @@ class Reconciler:
         namespaces, fleet.dirty_namespaces = fleet.dirty_namespaces & fleet.namespaces.keys(), set()
         await self._each(namespaces, self._label_namespace, fleet.dirty_namespaces)
         # A move's status says why it is given up before its migration is deleted.
-        await self._each(self._mover.busy & matrices, self._mover.act, fleet.dirty_matrices)
+        await self._each(self._moves.busy & matrices, self._mover.act, fleet.dirty_matrices)
         await self._each(fleet.work.gates.keys() & matrices, self._gates.act, fleet.dirty_matrices)
         await self._mover.settle_strays()
         await self._each(matrices & fleet.matrices.keys(), self._report, fleet.dirty_matrices)
@@ -147,10 +149,11 @@ class Reconciler:
             policy=fleet.policy_for(view),
             waited=self._patience.waited(name),
             guest=next((vm.guest for vm in fleet.work.vms_of(name)), GuestFacts()),
-            moving=self._mover.in_flight(name),
+            moving=self._moves.in_flight(name),
+            bound=fleet.work.bound(name),
         )
         plan = plan_gate(situation, fleet.work.pods.get(name, {}).values())
-        needs = self._mover.decide(situation, plan)
+        needs = self._moves.decide(situation, plan)
         nodes, shapes = plan.claim.nodes | needs.prepare, {**needs.shapes, **plan.claim.shapes}
         claim = dataclasses.replace(plan.claim, nodes=nodes, shapes=shapes)
         fleet.decide_gate(name, dataclasses.replace(plan, claim=claim))
@@ -213,7 +216,7 @@ class Reconciler:
         secured = [m for m in matrices if self._fleet.matrices[m.name].status.get("uuid") or m.deleting]
         claims = {m.name: self._fleet.work.gates.get(m.name, _NO_PLAN).claim for m in secured}
         desired = desired_mdevs(record.view, secured, self._fleet.refusals, claims, self._fleet.guard)
-        read_back = self._mover.read_back(name)
+        read_back = self._moves.read_back(name)
         settled = desired == record.view.desired and documents.listed(record.document) == len(desired)
         if settled and read_back <= record.view.read_back:
             return

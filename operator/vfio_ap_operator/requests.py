@@ -18,6 +18,8 @@ from vfio_ap_kube.snapshot.names import ASKED_BY, EVACUATION, MATRIX, MIGRATION_
 
 MOVES = Resource(apmigration.KIND.api_version, apmigration.KIND.plural)
 MIGRATIONS = Resource("kubevirt.io/v1", "virtualmachineinstancemigrations")
+INSTANCES = Resource("kubevirt.io/v1", "virtualmachineinstances")
+_MACHINES = Resource("subresources.kubevirt.io/v1", "virtualmachines")
 _LISTED = 100
 _PHASES = 32
 
@@ -43,6 +45,11 @@ def migration(vm: VmView, hostname: str, move: MoveView) -> dict[str, Any]:
         },
         "spec": {"vmiName": vm.name, "addedNodeSelector": {"kubernetes.io/hostname": hostname}},
     }
+
+
+def restart_path(namespace: str, name: str) -> str:
+    """Return the path that a VirtualMachine is restarted by, as ``virtctl restart`` does (pkg/virt-api/rest)."""
+    return _MACHINES.within(namespace).path(name, "restart")
 
 
 def move(vm: VmView, seen: MigrationView | None) -> dict[str, Any]:
@@ -95,6 +102,8 @@ def move_status(current: dict[str, Any], status: MoveStatus, now: str) -> dict[s
     }
     if status.mode:
         said["mode"] = status.mode
+    if status.instance:
+        said["instance"] = status.instance
     if status.guest is not None:
         said["guest"] = ids_text(status.guest)
     if status.refusal is not None:

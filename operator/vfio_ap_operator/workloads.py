@@ -71,9 +71,19 @@ class Workloads:
         found = [self.migrations[uid] for uid in sorted(self._migrations.find(f"{move.namespace}/{move.vm}"))]
         return next((m for m in found if m.uid == wanted or (not wanted and m.move == move.name)), None)
 
+    def restarting(self, matrix: str) -> list[MoveView]:
+        """Return the moves by which VMs with the matrix are being started elsewhere."""
+        found = (self.moves[uid] for uid in self.documents)
+        return [move for move in found if move.status.restarting and move.status.matrix == matrix]
+
+    def bound(self, matrix: str) -> str:
+        """Return the node that a VM with the matrix is restarted on, empty when none is."""
+        return next((move.status.target for move in self.restarting(matrix)), "")
+
     def traffic(self) -> Traffic:
         """Return the moves that are under way."""
-        under_way = [m.status for m in self.moves.values() if m.status.migration_uid and not m.status.over]
+        begun = (m.status for m in self.moves.values() if m.status.migration_uid or m.status.restarting)
+        under_way = [status for status in begun if not status.over]
         return Traffic.of((status.source, status.target) for status in under_way)
 
     def needed_in(self, namespace: str) -> set[str]:

@@ -7,8 +7,8 @@ from vfio_ap_cli.pages import out
 from vfio_ap_cli.questions.check import CheckAnswer, NodeAnswer
 
 _BY_HAND = (
-    "by hand: Reattach and Restart are judged and not carried out; to restart the VM elsewhere, stop it, keep it "
-    "from its node (a cordon, or its node selector), and start it"
+    "by hand: it would work, and the operator does not do it: Reattach is not carried out, a mode that the policy "
+    "does not allow neither, nor a restart of a VMI that no VirtualMachine owns"
 )
 _COLUMNS = ("NODE", "ANSWER", "MODE", "WHY")
 

@@ -6,11 +6,12 @@ the VM itself keeps it from moving at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from vfio_ap.errors import Refusal
 from vfio_ap.fleet.candidates import candidates
+from vfio_ap.fleet.evacuation import VmView, ways_of
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView, policy_of
 from vfio_ap.fleet.shape import shape_for
@@ -111,13 +112,18 @@ def answer(
     policy = policy_of(matrix, snapshot.policies, PolicyView())
     launcher = _launcher(snapshot, matrix_name, namespace, name)
     runs = launcher is not None and launcher.node != ""
+    view = vm_view(vmi) if vmi is not None else None
+    ways = ways_of(view, policy) if view is not None else ()
     modes = (mode,) if mode is not None else tuple(Mode(word) for word in policy.modes)
     found: Iterable[NodeAnswer]
     if runs:
         assert launcher is not None
         rules = MovePolicy(modes, policy.adapter_type, policy.master_keys)
-        source = snapshot.nodes.get(launcher.node)
-        found = [_move(snapshot, matrix, launcher, source, n, rules, _facts(vmi)) for n in snapshot.nodes.values()]
+        source, facts = snapshot.nodes.get(launcher.node), _facts(vmi)
+        found = [
+            _move(snapshot, matrix, launcher, source, target, rules, facts, ways)
+            for target in snapshot.nodes.values()
+        ]
     else:
         pod = launcher or pod_view(pod_to_be(vm or vmi or {}, matrix_name, 0))
         assert pod is not None
@@ -139,7 +145,7 @@ def answer(
         modes=modes,
         adapter_type=policy.adapter_type,
         master_keys=policy.master_keys,
-        obstacles=tuple(_obstacles(snapshot, matrix, namespace, vmi, launcher, runs=runs)),
+        obstacles=tuple(_obstacles(snapshot, matrix, namespace, view, launcher, runs=runs, ways=ways)),
         asked=mode,
         nodes=tuple(sorted((n for n in found if node in ("", n.node)), key=lambda n: (_ORDER[n.answer], n.node))),
     )
@@ -175,6 +181,7 @@ def _move(
     target: NodeView,
     rules: MovePolicy,
     facts: GuestFacts,
+    ways: Collection[Mode],
 ) -> NodeAnswer:
     held = target.mdevs.get(matrix.uuid)
     # What was made for another purpose is made anew for a move, so it is not what the answer rests on.
@@ -200,8 +207,7 @@ def _move(
             Refusal("NotSchedulable", target.name, placing, "see the VM's nodeSelector, affinity and tolerations"),
         )
     modes = () if placing else found.modes
-    # The operator moves VMs live; the other modes it only judges (docs/decisions.md)
-    word = "can move here" if Mode.LIVE in modes else "by hand" if modes else "cannot"
+    word = "can move here" if any(mode in ways for mode in modes) else "by hand" if modes else "cannot"
     return NodeAnswer(target.name, word, modes, refusals, found.warnings, prepared)
 
 
@@ -209,10 +215,11 @@ def _obstacles(
     snapshot: Snapshot,
     matrix: MatrixView,
     namespace: str,
-    vmi: Document | None,
+    view: VmView | None,
     launcher: PodView | None,
     *,
     runs: bool,
+    ways: Collection[Mode],
 ) -> Iterable[Refusal]:
     if refusal := snapshot.refusals.get(matrix.name):
         yield refusal
@@ -227,7 +234,6 @@ def _obstacles(
             text = f"VM {first.vm_name} has it, and one VM has a matrix at a time"
             yield Refusal("MatrixInUse", matrix.name, text, "stop that VM, or give this one a matrix of its own")
         return
-    view = next((vm for vm in snapshot.vms if vm.uid == ((vmi or {}).get("metadata") or {}).get("uid")), None)
-    if view is not None and not view.migratable:
+    if view is not None and not view.migratable and not ways:
         text = view.obstacle or "KubeVirt has not said that it can be migrated"
         yield Refusal("NotMigratable", f"VM {view}", text, "see the VMI's condition LiveMigratable")

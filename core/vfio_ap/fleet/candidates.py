@@ -31,7 +31,7 @@ class Answer:
     holds: bool = False
     """It has the device already."""
     mode: str = ""
-    """The preferred way to move there, empty when there is none or nothing moves; only ``Live`` is taken here."""
+    """The preferred way to move there of those that were asked about, empty when none is or nothing moves."""
     lacking: int = 0
     """Queues of the matrix that a VM which starts there would not have: the machine does not give them yet."""
     warnings: tuple[str, ...] = ()
@@ -46,11 +46,12 @@ def candidates(
     policy: PolicyView,
     tired: Collection[str] = (),
     guest: GuestFacts = _ANY_GUEST,
+    ways: Collection[Mode] = (Mode.LIVE,),
 ) -> list[Answer]:
     """Return an answer for each node: those that could come first, the best of them first, then by name.
 
     ``placed`` are the nodes that the VM runs on. ``tired`` are nodes that were asked and did not get ready in
-    time; they are taken again only when no other is left.
+    time; they are taken again only when no other is left. ``ways`` are the modes that whoever asks can carry out.
     """
     sources = [nodes.get(name) for name in sorted(placed)]
     found = []
@@ -59,12 +60,24 @@ def candidates(
         there = Refusal("RunsThere", node.name, "the VM runs there now") if node.name in placed else None
         answer = Answer(node.name, there or _excluded(matrix, pod, node), held is not None)
         if answer.refusal is None and pod.target:
-            answer = _moving(matrix, answer, sources, node, policy, guest)
+            answer = _moving(matrix, answer, sources, node, policy, guest, ways)
         elif answer.refusal is None:
             whole = matrix.on(node)
             answer = replace(answer, lacking=len(whole) - len(whole.overlap(node.present)))
         found.append(answer)
-    return sorted(found, key=lambda a: (a.refusal is not None, a.node in tired, a.lacking, not a.holds, a.node))
+    modes: list[str] = ["", *policy.modes]
+    return sorted(
+        found,
+        key=lambda a: (
+            a.refusal is not None,
+            a.node in tired,
+            modes.index(a.mode) if a.mode in modes else 0,
+            a.lacking,
+            not a.holds,
+            len(a.warnings),
+            a.node,
+        ),
+    )
 
 
 def _moving(
@@ -74,6 +87,7 @@ def _moving(
     node: NodeView,
     policy: PolicyView,
     guest: GuestFacts,
+    ways: Collection[Mode],
 ) -> Answer:
     """Return the answer for a node that a running guest would move to, from where it runs."""
     held = node.mdevs.get(matrix.uuid)
@@ -87,14 +101,18 @@ def _moving(
         # What was made for another purpose is made anew for this one, so it is not what the answer rests on.
         made = held is not None and held.state == "Ready" and held.configuration == shall
         found = verdict(matrix, source, node, rules, guest, prepared=made)
+        mode = next((mode for mode in found.modes if mode in ways), None)
         answer = replace(
             answer,
-            mode=found.mode.value if found.mode is not None else "",
+            mode=mode.value if mode is not None else "",
             warnings=tuple(str(warning) for warning in found.warnings),
         )
-        if Mode.LIVE not in found.modes:
+        if mode is None:
             closed = Refusal(
-                "LiveNotAllowed", node.name, "its policy allows no live migration", "add Live to modes"
+                "ModeNotAllowed",
+                node.name,
+                f"its policy allows {' and '.join(policy.modes)} only",
+                "change its modes",
             )
             return replace(answer, refusal=found.refusals[0] if found.refusals else closed)
     return answer

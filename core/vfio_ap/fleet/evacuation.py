@@ -18,7 +18,7 @@ from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.placement import standing
 from vfio_ap.fleet.policy import Budgets, PolicyView
 from vfio_ap.fleet.shape import shapes
-from vfio_ap.fleet.verdict import GuestFacts
+from vfio_ap.fleet.verdict import GuestFacts, Mode
 from vfio_ap.matrix import Matrix
 
 
@@ -71,7 +71,9 @@ class Evacuation:
     shapes: Mapping[str, Matrix] = field(default_factory=dict)
     """As in a Claim."""
     start: str = ""
-    """Node to ask the migration for, once it may begin."""
+    """Node to ask the migration for, or to start the VM on, once it may begin."""
+    mode: str = ""
+    """How the VM goes to the node that is prepared: ``Live`` or ``Restart``."""
     wait: Refusal | None = None
     answers: tuple[Answer, ...] = ()
     """Of each node, why the VM could or could not go there."""
@@ -116,17 +118,24 @@ class Traffic:
         return None
 
 
+def ways_of(vm: VmView, policy: PolicyView) -> tuple[Mode, ...]:
+    """Return the modes that the policy allows in which the operator can move the VM."""
+    able = {Mode.LIVE: vm.migratable, Mode.RESTART: vm.owner is not None}
+    return tuple(mode for mode in map(Mode, policy.modes) if able.get(mode))
+
+
 def plan_evacuation(
-    situation: Situation, vm: VmView, source: PodView, traffic: Traffic, node: str = ""
+    situation: Situation, vm: VmView, source: PodView, traffic: Traffic, node: str = "", *, live: bool = False
 ) -> Evacuation:
     """Return the next step for a VM that shall move and does not yet; ``source`` is the pod it runs in.
 
-    With a ``node`` only that one is a target.
+    With a ``node`` only that one is a target; ``live`` asks about a live migration alone.
     """
     matrix, policy = replace(situation.matrix, deleting=False), situation.policy
     if situation.refusal is not None:
         return Evacuation(wait=situation.refusal)
-    if not vm.migratable:
+    ways = tuple(mode for mode in ways_of(vm, policy) if mode is Mode.LIVE or not live)
+    if not vm.migratable and not ways:
         text = vm.obstacle or "KubeVirt has not said that it can be migrated"
         remedy = "see the VMI's condition LiveMigratable"
         return Evacuation(wait=Refusal("NotMigratable", f"VM {vm}", text, remedy))
@@ -134,7 +143,7 @@ def plan_evacuation(
     late = frozenset(k for k, waited in situation.waited.items() if k[0] == source.uid and waited >= limit)
     nodes = situation.nodes if not node else {n: v for n, v in situation.nodes.items() if n in (node, vm.node)}
     tired = {name for _, name in late}
-    answers = tuple(candidates(matrix, source.next_target(), {vm.node}, nodes, policy, tired, vm.guest))
+    answers = tuple(candidates(matrix, source.next_target(), {vm.node}, nodes, policy, tired, vm.guest, ways))
     fit = [answer.node for answer in answers if answer.refusal is None]
     if not fit:
         if node and node not in nodes:
@@ -147,16 +156,18 @@ def plan_evacuation(
     best = next((target for target in fit if full[target] is None), "")
     if not best:
         return Evacuation(wait=full[fit[0]], answers=answers)
-    made = shapes(matrix, (vm.node,), best, nodes)
+    mode = next(answer.mode for answer in answers if answer.node == best)
+    made = shapes(matrix, (vm.node,), best, nodes) if mode == Mode.LIVE.value else {}
     found = standing(nodes[best], matrix, None, made.get(best))
     if found is not None and found.state == "Ready":
-        return Evacuation(frozenset({best}), made, start=best, answers=answers)
+        return Evacuation(frozenset({best}), made, start=best, mode=mode, answers=answers)
     text = found.message if found is not None and found.message else "the device is being made"
     key = (source.uid, best)
     left = limit - situation.waited.get(key, 0.0)
     return Evacuation(
         frozenset({best}),
         made,
+        mode=mode,
         wait=Refusal("Preparing", f"node {best}", text),
         answers=answers,
         timed=late | {key},

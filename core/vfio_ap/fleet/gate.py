@@ -99,6 +99,8 @@ class Situation:
     """Of the VM that runs with the matrix."""
     moving: bool = False
     """A move of the VM is not yet seen to its end, so both sides stay frozen."""
+    bound: str = ""
+    """Node that the VM, restarted there, is to start on; empty lets it start wherever it can."""
 
 
 def plan_gate(situation: Situation, pods: Iterable[PodView]) -> GatePlan:
@@ -241,6 +243,9 @@ def _place(situation: Situation, pod: PodView, placed: set[str]) -> _Draft:
     late = frozenset(key for key, waited in situation.waited.items() if key[0] == pod.uid and waited >= limit)
     tired = {node for _, node in late}
     nodes, policy = situation.nodes, situation.policy
+    bound = "" if pod.target else situation.bound
+    if bound:
+        nodes = {name: node for name, node in nodes.items() if name == bound}
     answers = tuple(candidates(matrix, pod, placed, nodes, policy, tired, situation.guest))
     fit = [situation.nodes[a.node] for a in answers if a.refusal is None]
     if not fit:
@@ -252,7 +257,7 @@ def _place(situation: Situation, pod: PodView, placed: set[str]) -> _Draft:
     if pod.gated:
         found = _stand(situation, best.name, made)
         if found.state == "Ready":
-            return replace(chosen, outcome=Lift(pod, best.name if pod.target else ""))
+            return replace(chosen, outcome=Lift(pod, best.name if pod.target or bound else ""))
         key = (pod.uid, best.name)
         left = limit - situation.waited.get(key, 0.0)
         wait = Wait(pod, _not_ready(best.name, found), overdue=best.name in tired)

@@ -32,6 +32,8 @@ class PodView:
     """KubeVirt takes it as ready: all its containers are, compute aside (pkg/controller: IsPodReady)."""
     migration: str = ""
     """UID of the migration whose target it is, empty for a first boot."""
+    pinned: bool = False
+    """The hostname in its node selector is of its VM's restart there, not the VM's own."""
     unschedulable: bool = False
     """The scheduler found no node for it."""
     constraints: Constraints = field(default_factory=Constraints)
@@ -51,6 +53,7 @@ class PodView:
 
     def next_target(self) -> PodView:
         """Return the pod as the VM's next target will be, without the pin of the move that brought it here."""
-        selector = {k: value for k, value in self.constraints.selector.items() if k != HOSTNAME or not self.target}
+        ours = self.target or self.pinned
+        selector = {key: v for key, v in self.constraints.selector.items() if key != HOSTNAME or not ours}
         constraints = replace(self.constraints, selector=selector)
         return replace(self, migration=self.migration or "next", constraints=constraints)

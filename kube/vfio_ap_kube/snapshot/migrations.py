@@ -89,6 +89,7 @@ def _status(document: dict[str, Any]) -> MoveStatus:
         asked_by=status.asked_by,
         migration=status.migration,
         migration_uid=status.migration_uid,
+        instance=status.instance,
         guest=guest,
         answers=tuple(
             Answer(

@@ -11,6 +11,8 @@ USE_LABEL = "use.ap.s390x.io/"
 
 The value is its UUID, and ``.KubeVirt`` behind it where its policy leaves evacuations to KubeVirt.
 """
+PIN = "ap.s390x.io/pin"
+"""Annotation of a pod whose node selector has a hostname that is not its VM's own but of its restart elsewhere."""
 MIGRATION_LABEL = "kubevirt.io/migrationJobUID"
 EVACUATION = "kubevirt.io/evacuationMigration"
 """Annotation of a migration that empties a node; its value is the node."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.scheduling import Constraints, Expression, Toleration
-from vfio_ap_kube.snapshot.names import GATE, HOLD, MATRIX, MIGRATION_LABEL
+from vfio_ap_kube.snapshot.names import GATE, HOLD, MATRIX, MIGRATION_LABEL, PIN
 
 _OWNER_LABEL = "kubevirt.io/created-by"
 _NOT_ASKED = ("compute", "istio-proxy")
@@ -36,6 +36,7 @@ def pod_view(document: dict[str, Any]) -> PodView | None:
         held=(metadata.get("annotations") or {}).get(HOLD) == "held",
         ready=bool(others) and all(c.get("ready") for c in others),
         migration=labels.get(MIGRATION_LABEL, ""),
+        pinned=PIN in (metadata.get("annotations") or {}),
         unschedulable=any(
             c.get("type") == "PodScheduled" and c.get("reason") == "Unschedulable" for c in conditions
         ),

@@ -39,7 +39,7 @@ def migration_refusal(fleet: Fleet, document: Document) -> Refusal | None:
         if name == vm.node or all(node.labels.get(key) == value for key, value in wanted.items())
     }
     situation = Situation(record.view, None, nodes, fleet.policy_for(record.view))
-    wait = plan_evacuation(situation, vm, source, Traffic()).wait
+    wait = plan_evacuation(situation, vm, source, Traffic(), live=True).wait
     if wait is None or wait.reason not in _HOPELESS:
         return None
     return dataclasses.replace(wait, remedy=f"{wait.remedy}; see kubectl ap check vm/{vm.name} -n {vm.namespace}")

@@ -38,7 +38,7 @@ async def test_of_two_that_contradict_each_other_the_older_stands_and_one_that_s
     try:
         assert (await rule(people, "z-older", "Effective", modes=["Live"]))["matrices"] == 1
         source = await people.boot("ruled", "under-rule")
-        status = await rule(people, "a-newer", "Overruled", modes=["Restart"])
+        status = await rule(people, "a-newer", "Overruled", modes=["Reattach"])
         assert status["matrices"] == 0
         assert "under another policy, z-older among them" in status["conditions"][0]["message"]
         assert "no APMatrix has the labels" in str(
@@ -49,6 +49,6 @@ async def test_of_two_that_contradict_each_other_the_older_stands_and_one_that_s
         await kubectl("delete", "apmigrationpolicy", "z-older")
         assert (await standing(people, "a-newer", "Effective"))["matrices"] == 1
         verdicts = await may_move(people, "under-the-newer")
-        assert {verdicts[node] for node in {"v1", "v2", "v3"} - {source}} == {"LiveNotAllowed"}
+        assert {verdicts[node] for node in {"v1", "v2", "v3"} - {source}} == {"ModeNotAllowed"}
     finally:
         await kubectl("delete", "apmigrationpolicy", *names, "--ignore-not-found")

@@ -132,11 +132,38 @@ def test_a_mode_that_the_policy_does_not_allow_can_be_asked_about(ap):
 
 
 def test_what_the_operator_does_not_carry_out_is_no_yes(ap):
-    documents = [*cluster(), policy(modes=["Restart"])]
+    documents = [*cluster(), policy(modes=["Reattach"])]
     code, nodes, _ = rows(ap, documents)
-    assert (code, nodes["lnx2"]["answer"], nodes["lnx3"]["answer"]) == (1, "by hand", "by hand")
+    assert (code, nodes["lnx2"]["answer"], nodes["lnx3"]["answer"]) == (1, "by hand", "cannot")
     assert "not carried out" in ap(documents, "check", "vm/ledger", "-n", "bank").stdout
     assert ap(documents, "check", "vm/ledger", "-n", "bank", "-o", "name").stdout == ""
+
+
+def owned():
+    owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "ledger", "uid": "uid-ledger-vm"}
+    found = vmi("ledger", "payments", "lnx1")
+    found["metadata"]["ownerReferences"] = [owner]
+    return found
+
+
+def test_a_vm_that_may_be_restarted_can_move_to_a_kernel_that_migrates_nothing(ap):
+    bare = apnode("lnx2", machine="B2002", kernel={"liveMigration": "no", "maxAdapter": 255, "maxDomain": 255})
+    documents = [*replaced(cluster(), owned(), bare), policy(modes=["Live", "Restart"])]
+    code, nodes, _ = rows(ap, documents)
+    assert (code, nodes["lnx2"]["answer"], nodes["lnx2"]["modes"]) == (0, "can move here", ["Restart"])
+    assert nodes["lnx3"]["answer"] == "cannot", "another mode of adapter is no use after a restart either"
+    nobodys = [*replaced(cluster(), bare), policy(modes=["Live", "Restart"])]
+    assert rows(ap, nobodys)[1]["lnx2"]["answer"] == "by hand"
+
+
+def test_what_kubevirt_would_not_migrate_may_be_restarted(ap):
+    stuck = owned()
+    stuck["status"]["conditions"] = [
+        {"type": "LiveMigratable", "status": "False", "reason": "DisksNotLiveMigratable"}
+    ]
+    documents = [*replaced(cluster(), stuck), policy(modes=["Restart"])]
+    code, nodes, answer = rows(ap, documents)
+    assert (code, nodes["lnx2"]["answer"], answer["obstacles"]) == (0, "can move here", [])
 
 
 def test_a_secure_guest_never_moves_live(ap):

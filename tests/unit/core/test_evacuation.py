@@ -83,14 +83,40 @@ def test_a_target_that_does_not_get_ready_in_time_gives_way_to_the_next():
     assert late.timed == {("p1", "n2"), ("p1", "n3")}
 
 
-def test_the_answers_say_in_which_mode_a_vm_could_go_and_only_live_is_taken():
-    policy = PolicyView(modes=("Restart",))
-    found = plan(DRAINED, ready("n2"), policy=policy)
-    (answer,) = [answer for answer in found.answers if answer.node == "n2"]
-    assert (found.start, answer.mode, answer.refusal.reason) == ("", "Restart", "LiveNotAllowed")
-    (live,) = [a for a in plan(DRAINED, ready("n2")).answers if a.node == "n2"]
-    assert (live.mode, live.refusal) == ("Live", None)
-    assert any("key" in warning for warning in live.warnings), "nothing is known of the keys here"
+OWNED = dataclasses.replace(VM, owner=("ledger", "vm1"))
+RESTART = PolicyView(modes=("Live", "Restart"))
+
+
+def test_the_answers_say_in_which_mode_a_vm_could_go():
+    found = plan(DRAINED, ready("n2"))
+    (answer,) = [a for a in found.answers if a.node == "n2"]
+    assert (found.start, found.mode, answer.mode, answer.refusal) == ("n2", "Live", "Live", None)
+    assert any("key" in warning for warning in answer.warnings), "nothing is known of the keys here"
+    none = plan(DRAINED, ready("n2"), policy=PolicyView(modes=("Reattach",)))
+    (answer,) = [a for a in none.answers if a.node == "n2"]
+    assert (none.start, answer.mode, answer.refusal.reason) == ("", "", "ModeNotAllowed")
+
+
+def test_where_no_kernel_migrates_a_vm_is_restarted_if_the_policy_allows_it_and_it_starts_again():
+    old = ready("n2", live="no")
+    found = plan(DRAINED, old, vm=OWNED, policy=RESTART)
+    assert (found.start, found.mode, found.prepare) == ("n2", "Restart", {"n2"})
+    assert plan(DRAINED, node("n2", live="no"), vm=OWNED, policy=RESTART).prepare == {"n2"}, "made before it stops"
+    assert plan(DRAINED, old, vm=OWNED).wait.reason == "NoTarget"
+    assert plan(DRAINED, old, policy=RESTART).wait.reason == "NoTarget", "nobody would start it again"
+
+
+def test_the_mode_that_the_policy_names_first_comes_first():
+    nodes = [ready("n2", live="no"), ready("n3")]
+    assert plan(DRAINED, *nodes, vm=OWNED, policy=RESTART).start == "n3"
+    second = plan(DRAINED, *nodes, vm=OWNED, policy=PolicyView(modes=("Restart", "Live")))
+    assert (second.start, second.mode) == ("n2", "Restart")
+
+
+def test_what_kubevirt_cannot_migrate_it_can_restart():
+    stuck = dataclasses.replace(OWNED, migratable=False, obstacle="DisksNotLiveMigratable")
+    assert plan(DRAINED, ready("n2"), vm=stuck, policy=RESTART).mode == "Restart"
+    assert plan(DRAINED, ready("n2"), vm=stuck).wait.reason == "NotMigratable"
 
 
 def test_a_guest_under_secure_execution_never_moves_live():

@@ -170,6 +170,21 @@ def test_of_the_node_that_a_vm_runs_on_only_that_is_said():
     assert answer.refusal.reason == "RunsThere"
 
 
+def test_a_vm_that_is_restarted_elsewhere_starts_there_or_waits():
+    nodes = [ready("n1"), ready("n2")]
+    assert plan(POD, nodes=nodes, bound="n2").actions == (Lift(POD, "n2"),)
+    waiting = plan(POD, nodes=[ready("n1"), node("n2", alive=False)], bound="n2")
+    assert (waiting.actions, waiting.waits[0].refusal.reason) == ((), "NoNode")
+    assert plan(POD, nodes=nodes).actions == (Lift(POD),)
+
+
+def test_the_pin_of_a_restart_is_no_constraint_of_the_next_move():
+    here = Constraints({"kubernetes.io/hostname": "n1", "zone": "e"})
+    pinned = dataclasses.replace(RUNNING, constraints=here, pinned=True)
+    assert pinned.next_target().constraints.selector == {"zone": "e"}
+    assert dataclasses.replace(pinned, pinned=False).next_target().constraints.selector == here.selector
+
+
 def test_the_pods_own_constraints_count():
     picky = dataclasses.replace(POD, constraints=Constraints({"kubernetes.io/hostname": "n2"}))
     assert plan(picky, nodes=[node("n1"), node("n2")]).claim.nodes == {"n2"}

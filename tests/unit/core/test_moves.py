@@ -18,6 +18,7 @@ from vfio_ap.fleet.moves import (
     followed,
     lingering,
     refused,
+    restarted,
 )
 from vfio_ap.fleet.policy import PolicyView
 from vfio_ap.fleet.views import Desired, HeldMdev
@@ -302,3 +303,47 @@ def test_a_pinned_target_s_pod_does_not_replace_what_was_said_of_the_other_nodes
     around = Surroundings(PAY, GatePlan(answers=pinned), (TARGET,), {}, VM)
     assert followed(status, dataclasses.replace(MIGRATION, move="away"), around).answers == said
     assert followed(status, MIGRATION, around).answers == pinned
+
+
+RESTARTING = dataclasses.replace(STATUS, phase="Restarting", mode="Restart", target="n2", instance="vmi1")
+THERE = dataclasses.replace(VM, uid="vmi2", node="n2")
+
+
+def restart(vm, *, pods=(), waits=(), fresh=False, patient=True):
+    plan = GatePlan(waits=tuple(waits))
+    nodes = {"n2": arrived()}
+    return restarted(RESTARTING, Surroundings(PAY, plan, tuple(pods), nodes, vm, fresh, patient))
+
+
+def test_a_vm_that_may_be_restarted_is_asked_for_once_its_target_is_ready_and_its_move_says_which_instance_goes():
+    step = Evacuation(frozenset({"n2"}), start="n2", mode="Restart")
+    status = asked(MOVE, PAY, VM, step)
+    assert (status.phase, status.mode, status.instance, status.target) == ("Restarting", "Restart", "vmi1", "n2")
+    waiting = dataclasses.replace(step, start="", wait=Refusal("Preparing", "node n2", "the device is being made"))
+    assert asked(MOVE, PAY, VM, waiting).phase == "Preparing"
+
+
+def test_a_restart_is_followed_from_one_instance_to_the_next():
+    assert restart(VM).line == "it stops on n1"
+    assert restart(None).line == "it has stopped; it is to start on n2"
+    new = dataclasses.replace(TARGET, owner="vmi2", migration="", uid="p3")
+    waits = [wait(new, "NotAllocatable", "kubelet does not publish the resource yet")]
+    assert restart(None, pods=[new], waits=waits).refusal.reason == "NotAllocatable"
+    assert restart(THERE).phase == "Restarting"
+    assert "read back" in restart(THERE).line
+    done = restart(THERE, fresh=True)
+    assert (done.phase, done.line) == ("Succeeded", "moved from n1 to n2; device as meant")
+
+
+def test_a_restart_that_ends_elsewhere_or_never_has_failed():
+    elsewhere = restart(dataclasses.replace(THERE, node="n3"), fresh=True)
+    assert (elsewhere.phase, elsewhere.refusal.reason) == ("Failed", "StartedElsewhere")
+    late = restart(None, patient=False)
+    assert (late.phase, late.refusal.reason) == ("Failed", "RestartTooLong")
+    assert "it has stopped" in late.line
+
+
+def test_a_dry_run_says_how_where_that_is_not_live():
+    dry = dataclasses.replace(MOVE, dry_run=True)
+    answers = (Answer("n2", mode="Live"), Answer("n3", mode="Restart"))
+    assert asked(dry, PAY, VM, Evacuation(answers=answers)).line == "can move to n2, n3 (by Restart)"

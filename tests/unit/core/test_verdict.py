@@ -92,14 +92,25 @@ def test_each_facility_must_be_equal_both_ways(bit, change):
         assert "(and 1 more queue)" in found.refusals[0].message
 
 
+@pytest.mark.parametrize(
+    ("functions", "kind", "words"),
+    [
+        (0x87800000, "CEX7P", "mode: CCA on a, EP11 on b"),
+        (0x8B800000, "CEX7A", "mode: CCA on a, accelerator on b"),
+    ],
+)
+def test_another_mode_of_adapter_is_no_use_after_a_restart_either(functions, kind, words):
+    found = verdict(PAY, SOURCE, with_card(TARGET, functions, kind), ALL)
+    assert found.modes == ()
+    assert (found.refusals[0].reason, words in found.refusals[0].message) == ("ModeDiffers", True)
+
+
 STATELESS = WORD & ~0x00800000 | 0x00400000
 
 
 @pytest.mark.parametrize(
     ("source", "target", "reason", "words"),
     [
-        (SOURCE, with_card(TARGET, 0x87800000, "CEX7P"), "ModeDiffers", "mode: CCA on a, EP11 on b"),
-        (SOURCE, with_card(TARGET, 0x8B800000, "CEX7A"), "ModeDiffers", "mode: CCA on a, accelerator on b"),
         (SOURCE, with_card(TARGET, STATELESS), "ClassDiffers", "class: full on a, stateless on b"),
         (SOURCE, with_card(TARGET, WORD & ~0x00800000), "ClassDiffers", "class: full on a, none on b"),
         (v1(with_card(SOURCE, STATELESS)), v1(TARGET), "ClassDiffers", "class: stateless on a, full on b"),

@@ -8,6 +8,7 @@ import pytest
 from vfio_ap.fleet.gate import Situation, plan_gate
 from vfio_ap_kube.client import ApiError
 from vfio_ap_operator.fleet import Fleet
+from vfio_ap_operator.moveplanner import MovePlanner
 from vfio_ap_operator.mover import Mover
 
 from ..core.test_gate import PAY, node, ready
@@ -24,8 +25,9 @@ class Api:
     """Stands for the client."""
 
     def __init__(self):
-        self.made, self.applied, self.deleted = [], [], []
+        self.made, self.applied, self.deleted, self.restarts = [], [], [], []
         self.refusing = None
+        self.instance = {"metadata": {"uid": "vmi1"}}
 
     async def create(self, resource, document):
         if self.refusing and resource.plural == "virtualmachineinstancemigrations":
@@ -46,6 +48,16 @@ class Api:
 
     async def delete(self, resource, name):
         self.deleted.append(name)
+
+    async def get(self, resource, name):
+        return self.instance
+
+    async def request(self, method, path, *, body, accept):
+        if self.refusing:
+            raise self.refusing
+        # What is asked must be known by then, or it would be asked twice after a crash
+        assert self.applied[-1]["status"]["phase"] == "Restarting"
+        self.restarts.append((method, path, body, accept))
 
 
 class Events:
@@ -91,23 +103,24 @@ def stage():
     fleet.work.complete = True
     fleet.work.observe_pod(pod())
     fleet.views |= {"n1": ready("n1"), "n2": ready("n2")}
-    return fleet, api, events, Mover(fleet, api, events)
+    planner = MovePlanner(fleet)
+    return fleet, api, events, Mover(fleet, api, events, planner), planner
 
 
 async def turn(stage, waited=None):
     """Decide and write once, as the reconciler does; return what the nodes must hold."""
-    fleet, _, _, mover = stage
-    situation = Situation(PAY, None, fleet.views, waited=waited or {})
+    fleet, _, _, mover, planner = stage
+    situation = Situation(PAY, None, fleet.views, fleet.policy_for(PAY), waited=waited or {})
     plan = plan_gate(situation, fleet.work.pods.get("pay", {}).values())
-    needs = mover.decide(situation, plan)
-    if "pay" in mover.busy:
+    needs = planner.decide(situation, plan)
+    if "pay" in planner.busy:
         await mover.act("pay")
     await mover.settle_strays()
     return needs
 
 
 async def test_a_marked_vm_gets_one_move_and_one_migration_however_often_it_is_looked_at(stage):
-    fleet, api, events, _ = stage
+    fleet, api, events, *_ = stage
     fleet.work.observe_vm(vmi(evacuationNodeName="n1"))
     for _ in range(4):
         await turn(stage)
@@ -122,7 +135,7 @@ async def test_a_marked_vm_gets_one_move_and_one_migration_however_often_it_is_l
 
 
 async def test_a_vm_whose_evictions_are_not_ours_is_left_to_kubevirt(stage):
-    fleet, api, _, _ = stage
+    fleet, api, *_ = stage
     document = vmi(evacuationNodeName="n1")
     document["spec"] = {"evictionStrategy": "LiveMigrate"}
     fleet.work.observe_vm(document)
@@ -131,7 +144,7 @@ async def test_a_vm_whose_evictions_are_not_ours_is_left_to_kubevirt(stage):
 
 
 async def test_a_migration_that_somebody_else_asked_for_is_followed(stage):
-    fleet, api, _, _ = stage
+    fleet, api, *_ = stage
     fleet.work.observe_vm(vmi())
     metadata = {"name": "by-hand", "namespace": "bank", "uid": "mig1"}
     fleet.work.observe_migration(
@@ -147,19 +160,19 @@ async def test_a_migration_that_somebody_else_asked_for_is_followed(stage):
 
 async def test_a_move_whose_status_is_behind_its_migration_is_in_flight(stage):
     """As after a kill right after the hold was lifted: thawed now, the device would be repaired unseen."""
-    fleet, _, _, mover = stage
+    fleet, *_, planner = stage
     fleet.work.observe_vm(vmi())
     metadata = {"name": "by-hand", "namespace": "bank", "uid": "mig1"}
     migration = {"metadata": metadata, "spec": {"vmiName": "ledger"}}
     fleet.work.observe_migration(migration | {"status": {"phase": "Scheduling"}})
     await turn(stage)
-    assert not mover.in_flight("pay")
+    assert not planner.in_flight("pay")
     fleet.work.observe_migration(migration | {"status": {"phase": "Succeeded"}})
-    assert mover.in_flight("pay")
+    assert planner.in_flight("pay")
 
 
 async def test_the_second_of_two_requests_for_one_vm_is_refused(stage):
-    fleet, api, _, _ = stage
+    fleet, api, *_ = stage
     fleet.work.observe_vm(vmi())
     fleet.work.observe_move(request("r1"))
     fleet.work.observe_move(request("r2"))
@@ -171,7 +184,7 @@ async def test_the_second_of_two_requests_for_one_vm_is_refused(stage):
 
 
 async def test_a_request_for_a_vm_that_is_not_known_is_refused_once_all_are_known(stage):
-    fleet, api, _, _ = stage
+    fleet, api, *_ = stage
     fleet.work.complete = False
     fleet.work.observe_move(request())
     await turn(stage)
@@ -182,7 +195,7 @@ async def test_a_request_for_a_vm_that_is_not_known_is_refused_once_all_are_know
 
 
 async def test_what_kubevirt_refuses_is_told_and_asked_again_later(stage):
-    fleet, api, events, _ = stage
+    fleet, api, events, *_ = stage
     fleet.work.observe_vm(vmi())
     fleet.work.observe_move(request())
     api.refusing = ApiError(422, "Invalid", "in-flight migration detected")
@@ -192,7 +205,7 @@ async def test_what_kubevirt_refuses_is_told_and_asked_again_later(stage):
 
 
 async def test_a_target_is_prepared_before_kubevirt_is_asked(stage):
-    fleet, api, _, _ = stage
+    fleet, api, *_ = stage
     fleet.views["n2"] = node("n2")
     fleet.work.observe_vm(vmi())
     fleet.work.observe_move(request())
@@ -201,7 +214,7 @@ async def test_a_target_is_prepared_before_kubevirt_is_asked(stage):
 
 
 async def test_of_moves_that_have_ended_only_some_are_kept(stage):
-    fleet, api, _, _ = stage
+    fleet, api, *_ = stage
     fleet.work.observe_vm(vmi())
     for number in range(12):
         fleet.work.observe_move(request(f"r{number:02}") | {"status": {"phase": "Failed"}})
@@ -212,7 +225,7 @@ async def test_of_moves_that_have_ended_only_some_are_kept(stage):
 
 
 async def test_what_was_prepared_stays_until_the_target_pod_asks_for_it(stage):
-    fleet, _, _, _ = stage
+    fleet, *_ = stage
     fleet.work.observe_vm(vmi(evacuationNodeName="n1"))
     await turn(stage)  # the move is made
     assert (await turn(stage)).prepare == {"n2"}  # and then asked of KubeVirt
@@ -220,7 +233,7 @@ async def test_what_was_prepared_stays_until_the_target_pod_asks_for_it(stage):
 
 
 async def test_a_move_goes_with_its_virtual_machine_and_not_with_one_run_of_it(stage):
-    fleet, api, _, _ = stage
+    fleet, api, *_ = stage
     document = vmi(evacuationNodeName="n1")
     document["metadata"]["ownerReferences"] = [{"kind": "VirtualMachine", "name": "ledger", "uid": "vm1"}]
     fleet.work.observe_vm(document)
@@ -230,7 +243,7 @@ async def test_a_move_goes_with_its_virtual_machine_and_not_with_one_run_of_it(s
 
 
 async def test_a_move_that_was_deleted_before_it_had_a_migration_uses_no_budget(stage):
-    fleet, api, _, _ = stage
+    fleet, api, *_ = stage
     fleet.work.observe_vm(vmi())
     api.refusing = ApiError(0, "Unreachable", "no answer")
     for number in range(3):  # more than may leave one node at once
@@ -246,7 +259,7 @@ async def test_a_move_that_was_deleted_before_it_had_a_migration_uses_no_budget(
 
 
 async def test_the_target_of_a_failed_move_keeps_its_device_until_its_kernel_has_been_asked(stage):
-    fleet, _, _, mover = stage
+    fleet, *_, planner = stage
     fleet.work.observe_vm(vmi())
     failed = {"phase": "Failed", "migrationState": {"targetNode": "n2", "failureReason": "no"}}
     document = {"metadata": {"name": "mig", "namespace": "bank", "uid": "mig1"}, "spec": {"vmiName": "ledger"}}
@@ -259,12 +272,67 @@ async def test_the_target_of_a_failed_move_keeps_its_device_until_its_kernel_has
 
     needs = await turn(stage)
     assert needs.prepare == {"n2"}
-    assert mover.read_back("n2") == {"mig1"}
+    assert planner.read_back("n2") == {"mig1"}
     assert "n2" in fleet.dirty_nodes
     ((key, limit),) = ((key, needs.patience) for key in needs.timed)
     assert limit > 0
 
     needs = await turn(stage, waited={key: limit})
-    assert (needs.prepare, mover.read_back("n2")) == (frozenset(), frozenset())
+    assert (needs.prepare, planner.read_back("n2")) == (frozenset(), frozenset())
     (move,) = fleet.work.moves.values()
     assert move.status.phase == "Failed"
+
+
+@pytest.fixture
+def restartable(stage):
+    fleet, api, *_ = stage
+    fleet.observe_policy({"metadata": {"name": "p", "generation": 1}, "spec": {"modes": ["Restart"]}})
+    document = vmi()
+    document["metadata"]["ownerReferences"] = [{"kind": "VirtualMachine", "name": "ledger-vm", "uid": "vm1"}]
+    fleet.work.observe_vm(document)
+    api.made.append(request())
+    fleet.work.observe_move(api.made[0])
+    return stage
+
+
+async def test_a_vm_is_restarted_once_and_only_after_that_was_written(restartable):
+    fleet, api, events, *_ = restartable
+    for _ in range(3):
+        needs = await turn(restartable)
+    path = "/apis/subresources.kubevirt.io/v1/namespaces/bank/virtualmachines/ledger-vm/restart"
+    assert api.restarts == [("PUT", path, {}, "*/*")], "virt-api answers with nothing, of no type"
+    assert ("VirtualMachineInstance", "Restarting") in events.said
+    assert (needs.prepare, fleet.work.bound("pay")) == ({"n2"}, "n2")
+    assert fleet.work.traffic().total == 1, "it counts against the budgets"
+
+
+@pytest.mark.parametrize("instance", [{"uid": "vmi1", "deletionTimestamp": "now"}, {"uid": "vmi2"}])
+async def test_an_operator_that_comes_back_does_not_stop_what_has_been_stopped(restartable, instance):
+    _, api, *_ = restartable
+    api.instance = {"metadata": instance}
+    for _ in range(2):
+        await turn(restartable)
+    assert api.restarts == []
+
+
+async def test_a_restart_that_kubevirt_refuses_is_told_and_asked_again_later(restartable):
+    _, api, events, *_ = restartable
+    api.refusing = ApiError(409, "Conflict", "VM is not running")
+    for _ in range(3):
+        await turn(restartable)
+    assert events.said.count(("VirtualMachineInstance", "RestartRefused")) == 1
+
+
+async def test_a_restart_goes_on_while_the_vm_is_gone_and_ends_when_it_takes_too_long(restartable):
+    fleet, *_ = restartable
+    for _ in range(2):
+        await turn(restartable)
+    fleet.work.forget_vm(vmi())
+    needs = await turn(restartable)
+    (move,) = fleet.work.moves.values()
+    assert (move.status.phase, needs.prepare) == ("Restarting", {"n2"})
+    ((key, limit),) = ((key, needs.patience) for key in needs.timed)
+    await turn(restartable, waited={key: limit})
+    (move,) = fleet.work.moves.values()
+    assert (move.status.phase, move.status.refusal.reason) == ("Failed", "RestartTooLong")
+    assert fleet.work.bound("pay") == "", "it starts wherever it can"

@@ -77,6 +77,17 @@ def test_a_first_boot_is_not_pinned():
     assert "nodeSelector" not in after["spec"]
 
 
+@pytest.mark.parametrize("annotations", [{}, None, {"a": "b"}])
+def test_a_pin_that_no_migration_explains_is_noted_and_one_that_was_there_is_not_ours(annotations):
+    document = pod()
+    document["metadata"]["annotations"] = annotations
+    after = jsonpatch.apply_patch(document, pods.lift_patch(document, "n2", note=True))
+    assert after["metadata"]["annotations"] == {**(annotations or {}), "ap.s390x.io/pin": "n2"}
+    assert pod_view(after).pinned
+    own = pod(nodeSelector={"kubernetes.io/hostname": "n2"})
+    assert not pod_view(jsonpatch.apply_patch(own, pods.lift_patch(own, "n2", note=True))).pinned
+
+
 def test_a_gate_that_is_gone_needs_no_patch():
     assert pods.lift_patch(pod(schedulingGates=[{"name": "other"}]), "n2") == []
 

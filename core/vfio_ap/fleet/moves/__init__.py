@@ -1,5 +1,6 @@
 """Moves of VMs with a matrix: what each is, what it is doing, and how it ended."""
 
+from vfio_ap.fleet.moves.restart import restarted
 from vfio_ap.fleet.moves.steps import asked, begun, followed, lingering, refused
 from vfio_ap.fleet.moves.types import FINAL, MigrationView, MoveStatus, MoveView, Surroundings
 
@@ -14,4 +15,5 @@ __all__ = [
     "followed",
     "lingering",
     "refused",
+    "restarted",
 ]

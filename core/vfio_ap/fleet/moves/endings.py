@@ -28,9 +28,14 @@ def arrived(status: MoveStatus, migration: MigrationView | None, around: Surroun
     if vm is None:
         text = "it arrived and has ended since"
         return replace(status, phase="Succeeded", line=f"moved to {target}; {text}", refusal=None)
+    return settled(replace(status, phase="Moving"), around)
+
+
+def settled(status: MoveStatus, around: Surroundings) -> MoveStatus:
+    """Say how a VM that runs on its target is, once the target's kernel was read back."""
+    target = status.target
     if not around.fresh:
-        line = f"arrived on {target}; the target's kernel is being read back"
-        return replace(status, phase="Moving", line=line, refusal=None)
+        return replace(status, line=f"arrived on {target}; the target's kernel is being read back", refusal=None)
     if refusal := _not_as_meant(status, around, target):
         return replace(status, phase="Alarm", line=f"arrived on {target}, but {refusal}", refusal=refusal)
     line = f"moved from {status.source} to {target}" if status.source else f"moved to {target}"

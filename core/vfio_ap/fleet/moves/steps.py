@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vfio_ap.errors import Refusal
+from vfio_ap.fleet.candidates import Answer
 from vfio_ap.fleet.evacuation import Evacuation, VmView
 from vfio_ap.fleet.gate import Release, Situation
 from vfio_ap.fleet.moves.endings import arrived, failed
 from vfio_ap.fleet.moves.types import MigrationView, MoveStatus, MoveView, Surroundings
+from vfio_ap.fleet.verdict import Mode
 from vfio_ap.fleet.verdict.question import in_guest
 from vfio_ap.fleet.views import MatrixView
 from vfio_ap.matrix import Matrix
@@ -47,11 +49,15 @@ def asked(move: MoveView, matrix: MatrixView, vm: VmView, step: Evacuation) -> M
         answers=step.answers,
         refusal=step.wait,
         target=next(iter(step.prepare), ""),
+        mode=step.mode,
     )
     if move.dry_run:
-        open_ones = [answer.node for answer in step.answers if answer.refusal is None]
+        open_ones = [_way(answer) for answer in step.answers if answer.refusal is None]
         line = f"can move to {', '.join(open_ones)}" if open_ones else f"cannot move: {_reason(step.wait)}"
         return replace(status, phase="Checked", line=line, target="", refusal=None if open_ones else step.wait)
+    if step.wait is None and step.mode == Mode.RESTART.value:
+        line = f"on {vm.node}; is stopped, to be started on {step.start}"
+        return replace(status, phase="Restarting", line=line, instance=vm.uid)
     if step.wait is None:
         return replace(status, phase="Preparing", line=f"ready to move from {vm.node} to {step.start}")
     # A node that does not answer now may do so in a moment: a refusal is final, so it is not for that.
@@ -117,6 +123,11 @@ def lingering(situation: Situation, vm: VmView, moves: Iterable[MoveView]) -> Ev
             patience = min(left, found.patience or left)
             found = replace(found, prepare=found.prepare | {source.name}, patience=patience)
     return found
+
+
+def _way(answer: Answer) -> str:
+    """Return a node that a VM can move to, and how where that is not live."""
+    return answer.node if answer.mode in ("", Mode.LIVE.value) else f"{answer.node} (by {answer.mode})"
 
 
 def _guest(around: Surroundings, source: str) -> Matrix | None:

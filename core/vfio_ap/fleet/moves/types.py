@@ -59,6 +59,8 @@ class MoveStatus:
     asked_by: str = ""
     migration: str = ""
     migration_uid: str = ""
+    instance: str = ""
+    """UID of the VMI that is stopped, where the VM is restarted elsewhere."""
     guest: Matrix | None = None
     """What the guest had when it was let go, read back while its device was frozen; None before, or unknown."""
     answers: tuple[Answer, ...] = ()
@@ -69,6 +71,11 @@ class MoveStatus:
     def over(self) -> bool:
         """Tell whether nothing more will come of it."""
         return self.phase in FINAL
+
+    @property
+    def restarting(self) -> bool:
+        """Tell whether KubeVirt was asked to stop the VM and start it elsewhere, and it is not there yet."""
+        return self.phase == "Restarting"
 
 
 @dataclass(frozen=True, slots=True)

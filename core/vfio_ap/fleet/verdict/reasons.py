@@ -208,9 +208,11 @@ class Reason(enum.Enum):
         "look at the adapter in the APNode, and at its agent",
     )
     ModeDiffers = Explained(
-        "The adapters are in different modes: CCA coprocessor, EP11 or accelerator.",
+        "The adapters are in different modes, CCA coprocessor, EP11 or accelerator: what a guest does with one it "
+        "cannot do with another, after a restart either.",
         _NOT_COMPATIBLE + "`Coprocessor-mode|Accelerator-mode|XCP-mode facility [not ]installed in ..`",
         "move to a node with an equal adapter, or change the adapter's mode at the HMC",
+        _EVERY,
     )
     FacilityDiffers = Explained(
         "A facility is installed on one side only: APSC, 4096-bit ME, 4096-bit CRT, APXA, command filtering.",
