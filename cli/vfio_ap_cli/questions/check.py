@@ -15,7 +15,7 @@ from vfio_ap.fleet.evacuation import VmView, ways_of
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView, policy_of
 from vfio_ap.fleet.shape import shape_for
-from vfio_ap.fleet.verdict import GuestFacts, Mode, MovePolicy, verdict
+from vfio_ap.fleet.verdict import GuestFacts, Mode, MovePolicy, keys_at_start, verdict
 from vfio_ap.fleet.views import MatrixView, NodeView
 from vfio_ap_cli.questions.overlay import pod_to_be
 from vfio_ap_cli.reading.documents import Document
@@ -132,6 +132,7 @@ def answer(
                 item.node,
                 "cannot" if item.refusal else "can start here",
                 refusals=(item.refusal,) if item.refusal else (),
+                warnings=_at_start(matrix, snapshot.nodes[item.node]) if item.warnings else (),
                 prepared=item.holds,
             )
             for item in candidates(matrix, pod, (), snapshot.nodes, policy)
@@ -165,6 +166,11 @@ def _launcher(snapshot: Snapshot, matrix: str, namespace: str, name: str) -> Pod
     mine = [pod for pod in snapshot.pods.get(matrix, ()) if pod.namespace == namespace and pod.vm == name]
     mine.sort(key=lambda pod: (pod.target, not pod.node, pod.created))
     return mine[0] if mine else None
+
+
+def _at_start(matrix: MatrixView, node: NodeView) -> tuple[Refusal, ...]:
+    """Return what to know of a node's master keys before a VM starts there."""
+    return tuple(item.refusal for item in keys_at_start(matrix, node))
 
 
 def _facts(vmi: Document | None) -> GuestFacts:

@@ -13,7 +13,7 @@ from vfio_ap.errors import Refusal
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView
 from vfio_ap.fleet.shape import shape_for
-from vfio_ap.fleet.verdict import GuestFacts, Mode, MovePolicy, verdict
+from vfio_ap.fleet.verdict import GuestFacts, Mode, MovePolicy, keys_at_start, verdict
 from vfio_ap.fleet.views import MatrixView, NodeView
 
 _ANY_GUEST = GuestFacts()
@@ -63,7 +63,9 @@ def candidates(
             answer = _moving(matrix, answer, sources, node, policy, guest, ways)
         elif answer.refusal is None:
             whole = matrix.on(node)
-            answer = replace(answer, lacking=len(whole) - len(whole.overlap(node.present)))
+            answer = _starting(
+                replace(answer, lacking=len(whole) - len(whole.overlap(node.present))), matrix, node, policy
+            )
         found.append(answer)
     modes: list[str] = ["", *policy.modes]
     return sorted(
@@ -78,6 +80,16 @@ def candidates(
             a.node,
         ),
     )
+
+
+def _starting(answer: Answer, matrix: MatrixView, node: NodeView, policy: PolicyView) -> Answer:
+    """Return the answer for a node that a VM would start on: the matrix may expect master keys."""
+    if policy.master_keys == "Ignore":
+        return answer
+    said = [item.refusal for item in keys_at_start(matrix, node)]
+    if said and policy.master_keys == "Require":
+        return replace(answer, refusal=said[0])
+    return replace(answer, warnings=tuple(map(str, said)))
 
 
 def _moving(

@@ -10,7 +10,7 @@ from vfio_ap.fleet.gate import Cancel, GatePlan, Lift, Release, Situation, plan_
 from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView
 from vfio_ap.fleet.scheduling import Constraints, Taint
-from vfio_ap.fleet.views import Card, Desired, HeldMdev, MatrixView, NodeView
+from vfio_ap.fleet.views import Card, Desired, HeldMdev, KeySet, KeyUse, MatrixView, NodeView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Matrix
 
@@ -168,6 +168,24 @@ def test_of_the_node_that_a_vm_runs_on_only_that_is_said():
     used = ready("n1", mdevs={"u1": HeldMdev("u1", CONFIG, "Ready", in_use=True)})
     (answer,) = candidates(PAY, TARGET, {"n1"}, {"n1": used}, PolicyView())
     assert answer.refusal.reason == "RunsThere"
+
+
+def with_keys(name, pattern, **more):
+    uses = (KeyUse(IdSet.every(), KeySet((("AES CUR", pattern),))),)
+    return node(name, keys={5: uses} if pattern else {}, **more)
+
+
+def test_a_vm_starts_where_the_expected_master_keys_are():
+    strict, keyed = PolicyView(master_keys="Require"), dataclasses.replace(PAY, expected={"AES CUR": "0xaa"})
+    wrong, unknown, right = with_keys("n1", "0xbb"), with_keys("n2", ""), with_keys("n3", "0xaa")
+    for policy in (PolicyView(), strict):
+        assert plan(POD, nodes=[wrong, unknown, right], matrix=keyed, policy=policy).claim.nodes == {"n3"}
+    (refused,) = plan(POD, nodes=[wrong], matrix=keyed, policy=strict).waits
+    assert "0xaa expected, 0xbb on n1" in refused.refusal.message
+    assert "are not known" in plan(POD, nodes=[unknown], matrix=keyed, policy=strict).waits[0].refusal.message
+    assert plan(POD, nodes=[wrong], matrix=keyed).claim.nodes == {"n1"}, "a warning is none"
+    ignored = plan(POD, nodes=[wrong, right], matrix=keyed, policy=PolicyView(master_keys="Ignore"))
+    assert ignored.claim.nodes == {"n1"}
 
 
 def test_a_vm_that_is_restarted_elsewhere_starts_there_or_waits():

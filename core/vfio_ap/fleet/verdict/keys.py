@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from vfio_ap.fleet.verdict.findings import Findings
 from vfio_ap.fleet.verdict.question import Question, Said, lowest
 from vfio_ap.fleet.verdict.reasons import Reason
-from vfio_ap.fleet.views import KeySet, KeyUse, NodeView
+from vfio_ap.fleet.views import KeySet, KeyUse, MatrixView, NodeView
 from vfio_ap.idset import IdSet
 from vfio_ap.matrix import Apqn
 
@@ -41,6 +41,21 @@ def keys(q: Question) -> Iterator[Said]:
         yield item
 
 
+def keys_at_start(matrix: MatrixView, node: NodeView) -> Iterator[Said]:
+    """What speaks against the keys of a node on which a VM starts: only what the matrix expects counts there."""
+    found, here = Findings(), matrix.on(node)
+    domains = here.domains & node.present.domains
+    for adapter in here.adapters & node.present.adapters if matrix.expected and domains else ():
+        registers, uses = _current_registers(node, adapter), node.keys.get(adapter, ())
+        if registers and (unknown := _uncovered(domains, uses)):
+            text = f"master keys on {node.name} are not known"
+            found.add(Reason.KeysUnknown, Apqn(adapter, lowest(unknown)), text, len(unknown))
+        for use in uses if registers else ():
+            if common := use.domains & domains:
+                _expected(found, matrix, node, adapter, common, use, registers)
+    yield from found.said()
+
+
 def _queue_by_queue(found: Findings, q: Question) -> None:
     """Compare each queue of the target with the expected keys and, for the rest, with the source's queue."""
     domains = q.needed.domains
@@ -56,7 +71,7 @@ def _queue_by_queue(found: Findings, q: Question) -> None:
                 found.add(Reason.KeysUnknown, Apqn(adapter, lowest(unknown)), text, len(unknown))
         for there in yours:
             if (common := there.domains & domains) and q.matrix.expected:
-                _expected(found, q, adapter, common, there, registers)
+                _expected(found, q.matrix, q.target, adapter, common, there, registers)
             for here in mine if rest else ():
                 if both := common & here.domains:
                     _pair(found, Apqn(adapter, lowest(both)), len(both), (q.source, here), (q.target, there), rest)
@@ -81,7 +96,7 @@ def _set_by_set(found: Findings, q: Question) -> None:
             common = use.domains & q.needed.domains
             if not common:
                 continue
-            _expected(found, q, adapter, common, use, registers)
+            _expected(found, q.matrix, q.target, adapter, common, use, registers)
             if not rest or any(not _comparison(other, use.keys, rest)[0] for other in known):
                 continue
             queue = Apqn(adapter, lowest(common))
@@ -96,13 +111,19 @@ def _set_by_set(found: Findings, q: Question) -> None:
 
 
 def _expected(
-    found: Findings, q: Question, adapter: int, domains: IdSet, use: KeyUse, registers: tuple[str, ...]
+    found: Findings,
+    matrix: MatrixView,
+    node: NodeView,
+    adapter: int,
+    domains: IdSet,
+    use: KeyUse,
+    registers: tuple[str, ...],
 ) -> None:
-    """Compare a use of keys on the target with what the matrix expects of its kind of adapter."""
-    queue, where = Apqn(adapter, lowest(domains)), f"on {q.target.name}{_how(use)}"
+    """Compare a use of keys on a node with what the matrix expects of its kind of adapter."""
+    queue, where = Apqn(adapter, lowest(domains)), f"on {node.name}{_how(use)}"
     families = {register.split()[0] for register in registers}
     patterns = dict(use.keys.patterns)
-    for register, pattern in q.matrix.expected.items():
+    for register, pattern in matrix.expected.items():
         if register.split()[0] not in families:
             continue
         value = patterns.get(register)
