@@ -150,7 +150,7 @@ class SimCluster:
                         return last
         except TimeoutError:
             seen = json.dumps(last.get("status", last), indent=1)[:3000]
-            text = f"{resource.plural} {name} was not {what} within {limit:g} s; last seen: {seen}"
+            text = f"{resource.plural} {name} was not {what} within {limit:g} s{self._ended()}; last seen: {seen}"
             raise TookTooLongError(text) from None
         finally:
             await changes.aclose()
@@ -171,9 +171,15 @@ class SimCluster:
                     if not present:
                         return
         except TimeoutError:
-            raise TookTooLongError(f"{resource.plural} {name} was still there after {limit:g} s") from None
+            text = f"{resource.plural} {name} was still there after {limit:g} s{self._ended()}"
+            raise TookTooLongError(text) from None
         finally:
             await changes.aclose()
+
+    def _ended(self) -> str:
+        """Return which servers run no more, which explains any wait; the empty text when all do."""
+        ended = [name for name, pid in self.plane.servers.items() if pid is None]
+        return f" ({', '.join(ended)} runs no more)" if ended else ""
 
     async def ready(self, *names: str, limit: float = 60) -> list[Document]:
         """Return these APMatrix objects once each is Ready at its newest generation."""
