@@ -62,18 +62,15 @@ def candidates(
         if answer.refusal is None and pod.target:
             answer = _moving(matrix, answer, sources, node, policy, guest, ways)
         elif answer.refusal is None:
-            whole = matrix.on(node)
-            answer = _starting(
-                replace(answer, lacking=len(whole) - len(whole.overlap(node.present))), matrix, node, policy
-            )
+            answer = _starting(answer, matrix, node, policy)
         found.append(answer)
-    modes: list[str] = ["", *policy.modes]
+    rank = {mode: number for number, mode in enumerate(policy.modes)}
     return sorted(
         found,
         key=lambda a: (
             a.refusal is not None,
             a.node in tired,
-            modes.index(a.mode) if a.mode in modes else 0,
+            rank.get(a.mode, 0),
             a.lacking,
             not a.holds,
             len(a.warnings),
@@ -83,8 +80,11 @@ def candidates(
 
 
 def _starting(answer: Answer, matrix: MatrixView, node: NodeView, policy: PolicyView) -> Answer:
-    """Return the answer for a node that a VM would start on: the matrix may expect master keys."""
-    if policy.master_keys == "Ignore":
+    """Return the answer for a node that a VM would start on: it may lack ids yet, or keys that are expected."""
+    whole = matrix.on(node)
+    if node.missing(whole):
+        answer = replace(answer, lacking=len(whole) - len(whole.overlap(node.present)))
+    if not matrix.expected or policy.master_keys == "Ignore":
         return answer
     said = [item.refusal for item in keys_at_start(matrix, node)]
     if said and policy.master_keys == "Require":
