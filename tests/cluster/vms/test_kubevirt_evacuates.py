@@ -74,7 +74,7 @@ async def test_a_drain_that_kubevirt_tries_again_and_again_is_told_once(people):
             drain.cancel()
             await asyncio.gather(drain, return_exceptions=True)
         events = (await people.cluster.client.listing(EVENTS.within(BANK)))["items"]
-        told = [e["message"] for e in events if "no node can take it" in e["message"]]
+        told = [e["message"] for e in events if "VM bank/patient: no node can take it" in e["message"]]
         assert len(told) == len(set(told)) == 1
     finally:
         await people.cluster.plane.kubectl("delete", "apmigrationpolicy", "theirs")
