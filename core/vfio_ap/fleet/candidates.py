@@ -64,7 +64,7 @@ def candidates(
         elif answer.refusal is None:
             answer = _starting(answer, matrix, node, policy)
         found.append(answer)
-    rank = {mode: number for number, mode in enumerate(policy.modes)}
+    rank: dict[str, int] = {mode: number for number, mode in enumerate(policy.modes)}
     return sorted(
         found,
         key=lambda a: (
