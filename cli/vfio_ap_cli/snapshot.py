@@ -19,7 +19,8 @@ from vfio_ap.fleet.launchers import PodView
 from vfio_ap.fleet.policy import PolicyView, policy_of
 from vfio_ap.fleet.views import MatrixView, NodeView, Placement
 from vfio_ap_api.apnode import APNode, APNodeStatus
-from vfio_ap_cli.reading.documents import Document, Documents, heard
+from vfio_ap_cli.reading.documents import Document, Documents
+from vfio_ap_kube.lease import last_renewed
 from vfio_ap_kube.preconditions import kubevirt
 from vfio_ap_kube.preconditions import policies as admission
 from vfio_ap_kube.snapshot import matrices, nodes, pods, policies, vmis
@@ -179,7 +180,7 @@ def _agent(documents: Documents, name: str) -> Agent:
     if "Lease" not in documents.kinds:
         return Agent(known=False)
     lease = documents.one("Lease", name, documents.system)
-    renewed = heard(lease) if lease is not None else None
+    renewed = last_renewed(lease) if lease is not None else None
     now = documents.now or newest(documents)
     if renewed is None or now is None:
         return Agent()
@@ -189,7 +190,7 @@ def _agent(documents: Documents, name: str) -> Agent:
 
 def newest(documents: Documents) -> datetime.datetime | None:
     """Return the newest stamp of any Lease, which stands for the time where none is told."""
-    stamps = [heard(lease) for lease in documents.of("Lease")]
+    stamps = [last_renewed(lease) for lease in documents.of("Lease")]
     return max((stamp for stamp in stamps if stamp is not None), default=None)
 
 

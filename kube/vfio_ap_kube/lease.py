@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 from collections.abc import Callable
 
 from vfio_ap_kube.client import LEASES, ApiError, Client, Document
-from vfio_ap_kube.clock import utc_now
+from vfio_ap_kube.clock import time_of, utc_now
 
 _LOG = logging.getLogger(__name__)
+
+
+def last_renewed(lease: Document) -> datetime.datetime | None:
+    """Return when a Lease was written last: by the API server's clock where that is told, not its holder's."""
+    entries = lease["metadata"].get("managedFields") or ()
+    written = (time_of(entry.get("time")) for entry in entries)
+    own = time_of((lease.get("spec") or {}).get("renewTime"))
+    return max((stamp for stamp in written if stamp is not None), default=own)
 
 
 class Heartbeat:

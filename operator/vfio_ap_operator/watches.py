@@ -1,4 +1,4 @@
-"""The watches on foreign kinds and on APNodes, and the agents' heartbeats.
+"""The watches on foreign kinds and on APNodes.
 
 kopf serves the operator's own kind; these follow the rest with a client of their own, because kopf reports no
 deletion that happened while its watch was down, and a node that is gone must not be planned for.
@@ -11,23 +11,19 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from vfio_ap_kube.client import LEASES, NAMESPACES, NODES, PODS, ApiError, Client, Document, Resource
+from vfio_ap_kube.client import NAMESPACES, NODES, PODS, ApiError, Client, Document, Resource
 from vfio_ap_kube.events import EventPoster
 from vfio_ap_kube.preconditions.kubevirt import DEFINITION
 from vfio_ap_kube.snapshot.names import MATRIX
 from vfio_ap_kube.watch import follow
 from vfio_ap_operator.fleet import Fleet
 from vfio_ap_operator.guard import GuardKeeper
+from vfio_ap_operator.heartbeats import Heartbeats
 from vfio_ap_operator.reconcile import APNODES, MATRICES, POLICIES
 from vfio_ap_operator.requests import MIGRATIONS, MOVES
 from vfio_ap_operator.restarts import Restarts
 
 _LOG = logging.getLogger(__name__)
-_HEARTBEATS = 10.0
-"""Seconds between looks at the agents' Leases: one list request, instead of a watch that each renewal wakes."""
-_EAGER = 1.0
-"""The same while a node with an APNode has not been heard yet, for as long as an agent takes to come up."""
-_EAGER_FOR = 30.0
 _OPTIONAL = 10.0
 """Seconds between looks for KubeVirt where it is not installed."""
 KUBEVIRTS = Resource("kubevirt.io/v1", "kubevirts")
@@ -54,9 +50,7 @@ class Watches:
         self._client = client
         self._restarts = Restarts(fleet.work, events)
         self._guards = guards
-        self._leases = LEASES.within(namespace)
-        self._silence = silence
-        self._stamps: dict[str, tuple[str, float]] = {}
+        self._heartbeats = Heartbeats(fleet, client, events, namespace, silence)
         self._synced = {resource: asyncio.Event() for resource in _FIRST}
         self._kubevirts: dict[str, Document] = {}
 
@@ -76,7 +70,7 @@ class Watches:
             group.create_task(self._follow(POLICIES, fleet.observe_policy, fleet.forget_policy))
             group.create_task(self._follow_moves())
             group.create_task(self._guards.run())
-            group.create_task(self._listen())
+            group.create_task(self._heartbeats.run())
 
     async def complete(self) -> None:
         """Return once all was listed whole and the policies were looked at: nothing is decided before."""
@@ -181,31 +175,6 @@ class Watches:
         except ApiError as error:
             return not error.not_found
         return True
-
-    async def _listen(self) -> None:
-        """Note which agents live. Clocks differ, so a stamp counts by how long it stands still by ours."""
-        loop = asyncio.get_running_loop()
-        patience: dict[str, float] = {}
-        while True:
-            try:
-                leases = await self._client.listing(self._leases)
-                for lease in leases.get("items") or []:
-                    name, spec = lease["metadata"]["name"], lease.get("spec") or {}
-                    stamp = str(spec.get("renewTime", ""))
-                    known = self._stamps.get(name)
-                    if known is None or known[0] != stamp:
-                        self._stamps[name] = (stamp, loop.time())
-                for name in list(self._fleet.nodes):
-                    _, since = self._stamps.get(name, ("", float("-inf")))
-                    self._fleet.hear(name, loop.time() - since < self._silence)
-            except ApiError as error:
-                # Our own trouble says nothing of the agents: their silence is counted anew afterwards.
-                _LOG.warning("cannot look at the agents' Leases: %s", error)
-                self._stamps = {name: (stamp, loop.time()) for name, (stamp, _) in self._stamps.items()}
-            unheard = {name for name, node in self._fleet.views.items() if not node.alive}
-            patience = {name: patience.get(name, loop.time()) for name in unheard}
-            hopeful = any(loop.time() - since < _EAGER_FOR for since in patience.values())
-            await asyncio.sleep(_EAGER if hopeful or not self._fleet.views else _HEARTBEATS)
 
 
 async def resync_matrices(fleet: Fleet, client: Client) -> None:

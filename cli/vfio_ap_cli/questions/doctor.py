@@ -14,8 +14,9 @@ from vfio_ap.errors import Refusal
 from vfio_ap_api.base import GROUP, VERSION
 from vfio_ap_api.crd import custom_resource_definition
 from vfio_ap_cli.questions.nodes import span
-from vfio_ap_cli.reading.documents import OURS, Document, heard
+from vfio_ap_cli.reading.documents import OURS, Document
 from vfio_ap_cli.snapshot import POLICY_KINDS, Snapshot, installed, newest
+from vfio_ap_kube.lease import last_renewed
 from vfio_ap_kube.preconditions import kubevirt, policies
 
 State = Literal["ok", "FAIL", "warn", "unknown"]
@@ -141,7 +142,7 @@ def _operator(snapshot: Snapshot) -> Iterator[Check]:
         yield Check("operator", "Deployment", state, text, "" if state == "ok" else see)
     lease = documents.one("Lease", LEADER, documents.system)
     spec = (lease or {}).get("spec") or {}
-    renewed, now = heard(lease) if lease is not None else None, documents.now or newest(documents)
+    renewed, now = last_renewed(lease) if lease is not None else None, documents.now or newest(documents)
     see = f"kubectl -n {documents.system} logs deployment/{LEADER}"
     if lease is None or not spec.get("holderIdentity") or renewed is None:
         yield Check("operator", "leader", "FAIL", "nobody leads", see)

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vfio_ap_cli.questions.nodes import span
-from vfio_ap_cli.reading.documents import Document, time_of
+from vfio_ap_cli.reading.documents import Document
 from vfio_ap_cli.snapshot import Snapshot
+from vfio_ap_kube.clock import time_of
 
 _MOST = 10
 

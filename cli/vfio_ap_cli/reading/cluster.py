@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from vfio_ap_cli.exits import NO_CLUSTER, Stop
-from vfio_ap_cli.reading.documents import PRODUCT, SOURCES, Document, Documents, Source, time_of
+from vfio_ap_cli.reading.documents import PRODUCT, SOURCES, Document, Documents, Source
 from vfio_ap_cli.reading.kubeconfig import Target
 from vfio_ap_kube.client import ApiError, Client, Resource
+from vfio_ap_kube.clock import api_time
 from vfio_ap_kube.credentials import CredentialsError
 
 MANAGER = "kubectl-ap"
 _DEPLOYMENTS = Resource("apps/v1", "deployments")
-_REVIEWS = Resource("authentication.k8s.io/v1", "selfsubjectreviews")
 Answer = TypeVar("Answer")
 
 
@@ -94,18 +94,13 @@ async def _system(client: Client) -> str:
 
 
 async def _clock(client: Client) -> datetime.datetime | None:
-    """Return the API server's time: that of an object that is made and never stored.
-
-    The clock of the user's machine is of no use for how old a Lease is.
-    """
-    review = {"apiVersion": _REVIEWS.api_version, "kind": "SelfSubjectReview"}
+    """Return the API server's time, None where it may not be asked; the user's machine may have any."""
     try:
-        answer = await client.create(_REVIEWS, review)
+        return await api_time(client)
     except ApiError as error:
         if error.status in (0, 401):
             raise
         return None
-    return time_of((answer.get("metadata") or {}).get("creationTimestamp"))
 
 
 async def _read(client: Client, source: Source, namespace: str) -> tuple[Document, ...] | str | None:

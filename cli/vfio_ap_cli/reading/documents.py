@@ -128,22 +128,3 @@ def identity(document: Document) -> tuple[str, str]:
     """Return namespace and name."""
     metadata = document.get("metadata") or {}
     return str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
-
-
-def heard(lease: Document) -> datetime.datetime | None:
-    """Return when a Lease was written last: by the API server's clock where that is told, not its holder's."""
-    entries = lease["metadata"].get("managedFields") or ()
-    written = (time_of(entry.get("time")) for entry in entries)
-    renewed = time_of((lease.get("spec") or {}).get("renewTime"))
-    return max((stamp for stamp in written if stamp is not None), default=renewed)
-
-
-def time_of(text: object) -> datetime.datetime | None:
-    """Return the time of an RFC 3339 text, None for anything else."""
-    if isinstance(text, datetime.datetime):  # YAML reads a time without quotes as one
-        return text if text.tzinfo else text.replace(tzinfo=datetime.UTC)
-    try:
-        found = datetime.datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)

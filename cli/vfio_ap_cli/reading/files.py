@@ -16,7 +16,8 @@ from pathlib import Path
 import yaml
 
 from vfio_ap_cli.exits import MISUSE, Stop
-from vfio_ap_cli.reading.documents import SOURCES, Document, Documents, time_of
+from vfio_ap_cli.reading.documents import SOURCES, Document, Documents
+from vfio_ap_kube.clock import time_of
 
 _LARGEST = 64 << 20
 """Bytes of one file, or of one member of an archive."""

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from vfio_ap_cli.reading.documents import OURS, Document, heard
+from vfio_ap_cli.reading.documents import OURS, Document
+from vfio_ap_kube.lease import last_renewed
 from vfio_ap_kube.preconditions.kubevirt import DEFINITION, LOCK
 from vfio_ap_kube.preconditions.policies import WEBHOOK
 from vfio_ap_kube.snapshot.names import MATRIX, USE_LABEL
@@ -101,7 +102,7 @@ def _metadata(document: Document) -> Document:
 
 def _lease(document: Document) -> Document:
     """Return a Lease with the time at which the API server saw it written, whatever its holder's clock says."""
-    written = heard(document)
+    written = last_renewed(document)
     spec = document.get("spec") or {}
     return {"spec": spec | ({"renewTime": written.isoformat()} if written is not None else {})}
 

@@ -7,9 +7,10 @@ import yaml
 
 from vfio_ap_cli.exits import Stop
 from vfio_ap_cli.reading import gather
-from vfio_ap_cli.reading.documents import SOURCES, Documents, time_of
+from vfio_ap_cli.reading.documents import SOURCES, Documents
 from vfio_ap_cli.reading.files import snapshot
 from vfio_ap_cli.reading.trim import redacted, trimmed
+from vfio_ap_kube.clock import time_of
 from vfio_ap_kube.preconditions.kubevirt import DEFINITION, refusal_of
 
 from .world import NOW, SYSTEM, cluster, definition, kubevirt, meta, node, pod, vm, vmi
