@@ -144,4 +144,6 @@ class People:
         for node in self.cluster.nodes:
             await kubectl("uncordon", node)
         await kubectl("delete", "vm,vmim", "--all", "-n", BANK, "--timeout=60s", timeout=70)
+        # They go with their VM, but some time later: the next one of its name would find them
+        await kubectl("delete", "apmigration", "--all", "-n", BANK, "--timeout=60s", timeout=70)
         await kubectl("delete", "apmatrix", "--all", "--timeout=60s", timeout=70)
