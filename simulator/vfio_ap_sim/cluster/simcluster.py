@@ -86,11 +86,25 @@ class SimCluster:
         return output.decode()
 
     async def serve_webhook(self) -> None:
-        """Lead the API server to the operator's webhook, where kube-proxy would."""
-        pods = await self.client.listing(PODS.within(SYSTEM), labelSelector=OPERATOR)
-        address = next(p["status"]["podIP"] for p in pods["items"] if p["status"].get("podIP"))
+        """Lead the API server to the operator's webhook, where kube-proxy would, once its pod has an address."""
+        address = await self._operator_address()
         route = {"type": "ExternalName", "externalName": address, "clusterIP": None, "clusterIPs": None}
         await self.client.merge(SERVICES.within(SYSTEM), "vfio-ap-operator", {"spec": route})
+
+    async def _operator_address(self, limit: float = 60) -> str:
+        changes = follow(self.client, PODS.within(SYSTEM), labelSelector=OPERATOR)
+        try:
+            async with asyncio.timeout(limit):
+                async for change in changes:
+                    pod = {} if change.synced or change.deleted else change.object
+                    address: str = (pod.get("status") or {}).get("podIP") or ""
+                    if address and "deletionTimestamp" not in pod["metadata"]:
+                        return address
+        except TimeoutError:
+            raise TookTooLongError(f"the operator had no address within {limit:g} s{self._ended()}") from None
+        finally:
+            await changes.aclose()
+        raise AssertionError("a followed collection does not end")
 
     async def add_node(
         self,

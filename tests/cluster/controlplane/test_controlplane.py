@@ -234,7 +234,14 @@ async def test_a_folder_that_was_there_keeps_what_is_not_ours(tmp_path):
 def test_however_the_command_ends_its_servers_end(tmp_path, how):
     command = [sys.executable, "-m", "vfio_ap_sim.controlplane", "up"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
+    # A shell's job in the background ignores SIGINT, and so would whatever it starts
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         folder = Path(process.stdout.readline().strip()).parent.parent
         pids = mentions(folder)
