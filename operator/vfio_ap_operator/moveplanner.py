@@ -185,6 +185,7 @@ class MovePlanner:
         old = vm is not None and vm.uid == status.instance
         self._ask_back(status.target, move.uid, vm is not None and not old and not found.over)
         if found.over:
+            self._stopped.discard(move.uid)
             return Step(move, found, vm), Evacuation()
         start = status.target if old and move.uid not in self._stopped else ""
         return Step(move, found, vm, start), Evacuation(

@@ -141,7 +141,7 @@ class Mover:
         if vm.owner is None or loop.time() < self._refused_until.get(move.uid, 0.0):
             return
         try:
-            instance = await self._client.get(requests.INSTANCES.within(vm.namespace), vm.name)
+            instance = await self._client.get(requests.VMIS.within(vm.namespace), vm.name)
             metadata = instance["metadata"]
             if metadata["uid"] == step.status.instance and "deletionTimestamp" not in metadata:
                 # Its answer is empty, of no type: who asks for JSON is refused (406).

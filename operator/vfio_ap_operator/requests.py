@@ -18,7 +18,7 @@ from vfio_ap_kube.snapshot.names import ASKED_BY, EVACUATION, MATRIX, MIGRATION_
 
 MOVES = Resource(apmigration.KIND.api_version, apmigration.KIND.plural)
 MIGRATIONS = Resource("kubevirt.io/v1", "virtualmachineinstancemigrations")
-INSTANCES = Resource("kubevirt.io/v1", "virtualmachineinstances")
+VMIS = Resource("kubevirt.io/v1", "virtualmachineinstances")
 _MACHINES = Resource("subresources.kubevirt.io/v1", "virtualmachines")
 _LISTED = 100
 _PHASES = 32

@@ -20,7 +20,7 @@ from vfio_ap_operator.fleet import Fleet
 from vfio_ap_operator.guard import GuardKeeper
 from vfio_ap_operator.heartbeats import Heartbeats
 from vfio_ap_operator.reconcile import APNODES, MATRICES, POLICIES
-from vfio_ap_operator.requests import MIGRATIONS, MOVES
+from vfio_ap_operator.requests import MIGRATIONS, MOVES, VMIS
 from vfio_ap_operator.restarts import Restarts
 
 _LOG = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ DEFINITIONS = Resource("apiextensions.k8s.io/v1", "customresourcedefinitions")
 _FIRST = (NODES, APNODES, NAMESPACES, PODS, KUBEVIRTS, DEFINITIONS, POLICIES, MOVES)
 """What must have been listed whole before anything is decided."""
 VMS = Resource("kubevirt.io/v1", "virtualmachines")
-VMIS = Resource("kubevirt.io/v1", "virtualmachineinstances")
 
 
 class Watches:

@@ -133,12 +133,8 @@ def _moving(
 def _excluded(matrix: MatrixView, pod: PodView, node: NodeView) -> Refusal | None:
     if not matrix.selects(node.labels):
         return Refusal("NotSelected", node.name, "spec.nodeSelector of the matrix excludes it")
-    if not node.alive:
-        return Refusal("NodeSilent", node.name, "the node or its agent does not answer")
-    if node.unready is not None:
-        return Refusal("NodeNotReady", node.name, f"the node is not ready: {node.unready.message}")
     here = matrix.on(node)
-    for found in (node.limit_exceeded(here), node.absent(here)):
+    for found in (node.no_answer(), node.limit_exceeded(here), node.absent(here)):
         if found is not None:
             return found
     held = node.mdevs.get(matrix.uuid)

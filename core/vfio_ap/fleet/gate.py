@@ -218,10 +218,10 @@ def _settling(situation: Situation, name: str) -> bool:
 
 def _unfrozen(situation: Situation, node: NodeView | None) -> str:
     """Return why a side cannot be said to be frozen yet, the empty text when its agent has confirmed it."""
-    if node is None or not node.alive:
+    if node is None:
         return "the node or its agent does not answer"
-    if node.unready is not None:
-        return f"the node is not ready: {node.unready.message}"
+    if silent := node.no_answer():
+        return silent.message
     shall = next((item for item in node.desired if item.matrix == situation.matrix.name), None)
     if shall is None or not shall.frozen or not node.current:
         return "its agent has not confirmed that it leaves the device as it is"

@@ -229,6 +229,14 @@ class NodeView:
         """Tell whether the node's agent has ever said what the node is."""
         return self.max_adapter is not None
 
+    def no_answer(self) -> Refusal | None:
+        """Return why what is known of the node counts for nothing now, if so."""
+        if not self.alive:
+            return Refusal("NodeSilent", self.name, "the node or its agent does not answer")
+        if self.unready is not None:
+            return Refusal("NodeNotReady", self.name, f"the node is not ready: {self.unready.message}")
+        return None
+
     def limit_exceeded(self, matrix: Matrix) -> Refusal | None:
         """Return why an id of the matrix is above what this node's kernel takes (ENODEV), if one is."""
         for what, wanted, most in (
