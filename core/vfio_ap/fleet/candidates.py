@@ -82,7 +82,7 @@ def candidates(
 def _starting(answer: Answer, matrix: MatrixView, node: NodeView, policy: PolicyView) -> Answer:
     """Return the answer for a node that a VM would start on: it may lack ids yet, or keys that are expected."""
     whole = matrix.on(node)
-    if node.missing(whole):
+    if not node.gives(whole):
         answer = replace(answer, lacking=len(whole) - len(whole.overlap(node.present)))
     if not matrix.expected or policy.master_keys == "Ignore":
         return answer

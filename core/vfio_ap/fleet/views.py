@@ -250,6 +250,10 @@ class NodeView:
                 return Refusal("IdAboveMaximum", self.name, text, remedy)
         return None
 
+    def gives(self, matrix: Matrix) -> bool:
+        """Tell whether the machine gives this node every adapter and domain of the matrix."""
+        return matrix.adapters <= self.present.adapters and matrix.domains <= self.present.domains
+
     def missing(self, matrix: Matrix) -> Matrix:
         """Return the adapters and domains of the matrix that the machine does not give this node."""
         return Matrix(matrix.adapters - self.present.adapters, matrix.domains - self.present.domains)
@@ -260,13 +264,15 @@ class NodeView:
         Ids that are not there yet may be held in advance (K-2), and the guest has the others meanwhile; not where
         each queue is taken by an override of its own.
         """
-        if not self.missing(matrix) or (self.in_advance and len(matrix.overlap(self.present))):
+        if self.gives(matrix) or (self.in_advance and len(matrix.overlap(self.present))):
             return None
         remedy = "give them to the LPAR, or exclude the node by spec.nodeSelector"
         return Refusal("QueueAbsent", self.name, f"the node has no {self.missing_text(matrix)}", remedy)
 
     def missing_text(self, matrix: Matrix) -> str:
         """Return what is missing of the matrix, ``adapters 6 and no domains 171``, the empty text for nothing."""
+        if self.gives(matrix):
+            return ""
         missing = self.missing(matrix)
         parts = [f"adapters {missing.adapters}"] * bool(missing.adapters)
         return " and no ".join(parts + [f"domains {missing.domains}"] * bool(missing.domains))
